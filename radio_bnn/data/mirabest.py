@@ -1,0 +1,302 @@
+"""MiraBest (Porter & Scaife 2023): find or download the published archive, verify it, decode it.
+
+``python -m radio_bnn.data.mirabest`` tries one download into the user's cache and says in one line what happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import re
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy._core.multiarray import _reconstruct, scalar
+from tqdm import tqdm
+
+from radio_bnn.data.galaxies import CLASSES, COUNTS, HOW_TO_GET_MIRABEST, IMAGE_SIZE, Galaxies, Splits, split
+
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 8)), "test_batch")
+NAME = re.compile(
+    r"(?P<code>\d{3})_(?P<ra>\d{3}\.\d{3})(?P<dec>[+-]\d{3}\.\d{3})_(?P<redshift>\d\.\d+)_(?P<size>\d{4}\.\d{2})\.png"
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One published batching of MiraBest.
+
+    ``checksum`` is ``"algorithm:hex"``, ``addresses`` are tried in their order, ``counts`` are galaxies per class in
+    (training batches, test batch), checked if given.
+    """
+
+    file: str
+    folder: str
+    checksum: str
+    addresses: tuple[str, ...] = ()
+    counts: Mapping[int, tuple[int, int]] | None = None
+
+    def matches(self, data: bytes) -> bool:
+        """Whether these bytes are this archive."""
+        algorithm, _, digest = self.checksum.partition(":")
+        return hashlib.new(algorithm, data, usedforsecurity=False).hexdigest() == digest
+
+
+F_BATCHES = Archive(
+    "MiraBest_F_batches.tar.gz",
+    "F_batches",
+    "sha256:5ad6b8fbe982e4f7ae52d3f88dd2e6cb03de0c4f7c00b00b92608c6e78a5243b",
+    (
+        "doi:10.5281/zenodo.4288837/MiraBest_F_batches.tar.gz",
+        "http://www.jb.man.ac.uk/research/MiraBest/MiraBest_F/MiraBest_F_batches.tar.gz",
+    ),
+    COUNTS,
+)
+FULL_BATCHES = Archive(
+    "MiraBest_full_batches.tar.gz",
+    "batches",
+    "md5:965b5daa83b9d8622bb407d718eecb51",
+    ("http://www.jb.man.ac.uk/research/MiraBest/full_dataset/MiraBest_full_batches.tar.gz",),
+)
+ARCHIVES = (F_BATCHES, FULL_BATCHES)
+
+
+class Unavailable(FileNotFoundError):
+    """MiraBest is nowhere on this machine and could not be downloaded; ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"MiraBest could not be had: {reason}. {HOW_TO_GET_MIRABEST}")
+        self.reason = reason
+
+
+def load(*, data_seed: int, archives: Sequence[Archive] = ARCHIVES) -> Splits:
+    """MiraBest from ``RADIO_BNN_DATA``, else the cache, else a download of the first of ``archives``.
+
+    Raises ``Unavailable`` if none has it; ``FileNotFoundError`` or ``ValueError`` for a wrong ``RADIO_BNN_DATA``.
+    """
+    path = locate(archives) or fetch(archives[0])
+    galaxies, archive, sha256 = read(path, archives)
+    return split(galaxies, source="mirabest", sha256=sha256, data_seed=data_seed, archive=archive.file)
+
+
+def locate(archives: Sequence[Archive] = ARCHIVES) -> Path | None:
+    """The archive on this machine: where ``RADIO_BNN_DATA`` says, else an intact one in the cache, else ``None``."""
+    if place := os.environ.get("RADIO_BNN_DATA"):
+        return _named_by_the_user(Path(place).expanduser(), archives)
+    cached = [(archive, cache_folder() / archive.file) for archive in archives]
+    return next((path for archive, path in cached if path.is_file() and archive.matches(path.read_bytes())), None)
+
+
+def cache_folder() -> Path:
+    """``RADIO_BNN_CACHE``, else the operating system's cache folder for ``radio_bnn``."""
+    if folder := os.environ.get("RADIO_BNN_CACHE"):
+        return Path(folder).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("radio_bnn")
+
+
+def fetch(
+    archive: Archive = F_BATCHES, *, folder: Path | None = None, timeout: float = 10.0, limit: float = 120.0
+) -> Path:
+    """Download one archive into a folder (default the cache) and verify it; the first address that works serves.
+
+    ``timeout`` seconds without an answer, or ``limit`` seconds in all, end the attempt at one address. An interrupted
+    or wrong download leaves no file. Raises ``Unavailable``, also if ``RADIO_BNN_OFFLINE`` is set.
+    """
+    import pooch
+
+    if os.environ.get("RADIO_BNN_OFFLINE", "0") not in ("", "0"):
+        raise Unavailable("it is neither in RADIO_BNN_DATA nor in the cache, and RADIO_BNN_OFFLINE forbids a download")
+    folder = folder or cache_folder()
+    _check_writable(folder)
+    pooch.get_logger().setLevel("WARNING")
+    failures = []
+    for address in archive.addresses:
+        try:
+            with _Progress(limit, desc=archive.file) as bar:
+                download = _downloader(address, timeout=timeout, bar=bar)
+                return Path(pooch.retrieve(address, archive.checksum, archive.file, folder, downloader=download))
+        except Exception as error:  # whatever goes wrong at one address, the next one may serve
+            failures.append(f"{address} ({_brief(error)})")
+    raise Unavailable(f"the download failed: {'; '.join(failures)}")
+
+
+def read(path: Path, archives: Sequence[Archive] = ARCHIVES) -> tuple[Galaxies, Archive, str]:
+    """Every galaxy of an archive (training batches 1 to 7, then the test batch), which archive it is, its SHA-256.
+
+    Nothing is extracted to disk and no pickle can run code. Raises ``ValueError`` for a file that is not one of
+    ``archives``, or whose content is not as published.
+    """
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    archive = next((a for a in archives if a.matches(data)), None)
+    if archive is None:
+        known = " or ".join(f"{a.file} ({a.checksum})" for a in archives)
+        raise ValueError(
+            f"{path} ({len(data)} bytes, sha256:{sha256}) is not {known}: it is truncated, corrupted or another file. "
+            + HOW_TO_GET_MIRABEST
+        )
+    try:
+        galaxies = _decode(data, archive)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return galaxies, archive, sha256
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits the four globals that the batches hold; everything else is refused before it is looked up."""
+
+    ADMITTED = {
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy.core.multiarray", "scalar"): scalar,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no MiraBest batch holds")
+        return self.ADMITTED[module, name]
+
+
+class _Progress(tqdm):
+    """A progress bar that ends a download which trickles on for more than ``limit`` seconds."""
+
+    def __init__(self, limit: float, *, desc: str) -> None:
+        super().__init__(desc=desc, unit="B", unit_scale=True, leave=False)
+        self.ends = time.monotonic() + limit
+
+    def __bool__(self) -> bool:
+        return True  # pooch asks whether there is a bar, tqdm cannot tell before it knows the size
+
+    def update(self, n: float = 1) -> bool | None:
+        if time.monotonic() >= self.ends:
+            raise TimeoutError("it took too long")
+        return super().update(n)
+
+
+def _named_by_the_user(place: Path, archives: Sequence[Archive]) -> Path:
+    files = " or ".join(archive.file for archive in archives)
+    if not place.exists():
+        raise FileNotFoundError(f"RADIO_BNN_DATA={place} does not exist. {HOW_TO_GET_MIRABEST}")
+    if place.is_file():
+        return place
+    found = next((place / archive.file for archive in archives if (place / archive.file).is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"RADIO_BNN_DATA={place} is a folder without {files}. {HOW_TO_GET_MIRABEST}")
+    return found
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        problem = f"the cache folder {folder} cannot be written ({error.strerror}); set RADIO_BNN_CACHE to one that can"
+        raise Unavailable(problem) from error
+
+
+def _downloader(address: str, *, timeout: float, bar: tqdm):
+    import pooch
+
+    kind = pooch.DOIDownloader if address.startswith("doi:") else pooch.HTTPDownloader
+    return kind(progressbar=bar, chunk_size=64, timeout=timeout)  # small, for the bar to notice a trickle early
+
+
+def _brief(error: Exception) -> str:
+    """The kind of a connection failure, whose text is long and different each time; the text of any other."""
+    import requests
+
+    lost = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return type(error).__name__ if isinstance(error, lost) else f"{type(error).__name__}: {error}"
+
+
+def _decode(data: bytes, archive: Archive) -> Galaxies:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+            batches = {name: _batch(tar, f"{archive.folder}/{name}") for name in BATCHES}
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"not a readable .tar.gz archive ({error})") from error
+    images, names, in_test_batch = [], [], []
+    for name, (batch_images, batch_names) in batches.items():
+        images += batch_images
+        names += batch_names
+        in_test_batch += [name == "test_batch"] * len(batch_names)
+    galaxies = _galaxies(np.stack(images), names, np.array(in_test_batch))
+    if archive.counts is not None:
+        _check_counts(galaxies, archive.counts)
+    return galaxies
+
+
+def _batch(tar: tarfile.TarFile, member: str) -> tuple[list[np.ndarray], list[str]]:
+    """Images and base names of one batch, with every label, shape and type checked."""
+    try:
+        batch = _Unpickler(tar.extractfile(member), encoding="latin1").load()
+        images, names = batch["data"], [str(name).rpartition("/")[2] for name in batch["filenames"]]
+        codes = [list(CLASSES)[label] for label in batch["labels"]]
+    except (tarfile.TarError, EOFError, OSError, zlib.error):
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"{member} is not a MiraBest batch: {error}") from error
+    if not len(images) == len(names) == len(codes) > 0:
+        raise ValueError(f"{member}: {len(images)} images, {len(names)} names, {len(codes)} labels; expected as many")
+    for image, name, code in zip(images, names, codes, strict=True):
+        _check_galaxy(image, name, code, member)
+    return images, names
+
+
+def _check_galaxy(image: np.ndarray, name: str, code: int, member: str) -> None:
+    shape = (IMAGE_SIZE, IMAGE_SIZE)
+    if not isinstance(image, np.ndarray) or image.shape != shape or image.dtype != np.uint8:
+        kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"{member}: the image of {name} is {kind}, expected uint8 {shape}")
+    if (match := NAME.fullmatch(name)) is None:
+        raise ValueError(f"{member}: the file name {name!r} is not label_RA+DEC_redshift_size.png")
+    if int(match["code"]) != code:
+        raise ValueError(f"{member}: {name} is labelled {code}, its name says {match['code']}")
+
+
+def _galaxies(images: np.ndarray, names: list[str], in_test_batch: np.ndarray) -> Galaxies:
+    parsed = [NAME.fullmatch(name).groupdict() for name in names]
+    columns = {key: np.array([float(row[key]) for row in parsed]) for key in ("ra", "dec", "redshift", "size")}
+    code = np.array([int(row["code"]) for row in parsed])
+    stems = np.array([name.removesuffix(".png") for name in names])
+    return Galaxies(images=images, code=code, in_test_batch=in_test_batch, name=stems, **columns)
+
+
+def _check_counts(galaxies: Galaxies, expected: Mapping[int, tuple[int, int]]) -> None:
+    found = Counter(zip(galaxies.code.tolist(), galaxies.in_test_batch.tolist(), strict=True))
+    for code, (train, test) in expected.items():
+        if (found[code, False], found[code, True]) != (train, test):
+            raise ValueError(
+                f"class {code} has {found[code, False]} training and {found[code, True]} test galaxies, "
+                f"expected {train} and {test}"
+            )
+
+
+def main() -> int:
+    """Say in one line where MiraBest is, after one attempt to download it; 1 only if ``RADIO_BNN_DATA`` is wrong."""
+    try:
+        print(load(data_seed=0).banner())
+    except Unavailable as unavailable:
+        print(f"Simulated galaxies will be used. {unavailable}")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
