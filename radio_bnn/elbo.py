@@ -1,0 +1,143 @@
+"""The objective: expected negative log-likelihood, complexity cost, PAC-Bayes variance term. Pure functions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from radio_bnn.config import Config
+from radio_bnn.layers import Draw, Normal, draw_weights, local_draw, one_draw, posterior
+from radio_bnn.priors import Prior, gaussian_log_prob
+from radio_bnn.sparse import Windows
+
+LOG_2 = 0.6931471805599453
+
+
+class Terms(NamedTuple):
+    """The objective of one minibatch and its parts: ``loss`` to minimise, ``nll`` (sum over images), ``kl`` (nats)."""
+
+    loss: Tensor
+    nll: Tensor
+    kl: Tensor
+
+
+def log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """log p(y | x, w) = log softmax(logits)_y per image. logits (N, C), labels (N,) -> (N,), nats."""
+    return -F.cross_entropy(logits, labels, reduction="none")
+
+
+def kl_closed(prior: Prior, q: dict[str, Normal], draw: Draw) -> Tensor:
+    """KL[q || p] summed over all weights, exact; for priors with a closed form. ``draw`` is not used."""
+    return torch.stack([prior.kl(mean, scale).sum() for mean, scale in q.values()]).sum()
+
+
+def kl_mc(prior: Prior, q: dict[str, Normal], draw: Draw) -> Tensor:
+    """log q(w) - log p(w) at one draw, summed over all weights: an unbiased estimate of KL[q || p], in nats."""
+    terms = [(gaussian_log_prob(draw[k], *q[k]) - prior.log_prob(draw[k])).sum() for k in q]
+    return torch.stack(terms).sum()
+
+
+def kl_mc_detached(prior: Prior, q: dict[str, Normal], draw: Draw) -> Tensor:
+    """As ``kl_mc`` with the mean detached inside log q, as released (audit A1): same value, noisier gradient."""
+    terms = [(gaussian_log_prob(draw[k], q[k].mean.detach(), q[k].scale) - prior.log_prob(draw[k])).sum() for k in q]
+    return torch.stack(terms).sum()
+
+
+KL = {"closed": kl_closed, "mc": kl_mc, "mc_detached": kl_mc_detached}
+
+
+def kl_name(kl: str, prior: Prior) -> str:
+    """Resolve ``kl="auto"`` to "closed" where the prior has a closed form, else "mc"; refuse "closed" without one."""
+    closed = hasattr(prior, "kl")
+    if kl == "closed" and not closed:
+        raise ValueError(f"kl='closed' does not exist for {type(prior).__name__}: use kl='mc' or kl='auto'")
+    return kl if kl != "auto" else "closed" if closed else "mc"
+
+
+def negative_elbo(nll: Tensor, kl: Tensor, *, temperature: float, share: float) -> Tensor:
+    """nll + temperature x share x KL, where ``share`` is the minibatch's share of the training set.
+
+    With share = len(batch) / n_train the minibatches of an epoch sum to the full-data objective.
+    """
+    return nll + temperature * share * kl
+
+
+def pac2_variance(l1: Tensor, l2: Tensor, *, tight: bool, detached: bool = False) -> Tensor:
+    """Second-order PAC-Bayes variance term per image from two independent draws (Masegosa 2020).
+
+    V = c (a - b)^2 / 4 with a = exp(l1 - m), b = exp(l2 - m), m = 0; c = 1, or c = 2 H(alpha) if ``tight``, with
+    alpha = log((exp l1 + exp l2) / 2) - m. l1, l2 (N,) log-likelihoods <= 0 -> (N,). Gradients flow through a and b
+    only; ``detached`` stops these too, as released (audit A2).
+    """
+    if detached:
+        l1, l2 = l1.detach(), l2.detach()
+    coefficient = 1.0
+    if tight:
+        alpha = torch.logaddexp(l1.detach(), l2.detach()) - LOG_2
+        coefficient = 2 * second_order_jensen(alpha)
+    return coefficient * (l1.exp() - l2.exp()).square() / 4
+
+
+def second_order_jensen(alpha: Tensor) -> Tensor:
+    """H(alpha) = alpha / (1 - e^alpha)^2 + 1 / (e^alpha (1 - e^alpha)), stable; alpha <= 0, clamped at -8.
+
+    H(0) = 1/2. Below |alpha| = 1e-2 the series 1/2 - 2 alpha / 3 + 5 alpha^2 / 12 - 29 alpha^3 / 180 is used.
+    """
+    a = alpha.double().clamp(-8.0, 0.0)
+    small = a > -1e-2
+    safe = torch.where(small, torch.full_like(a, -1.0), a)
+    e = torch.expm1(safe)
+    exact = safe / e.square() - 1 / (safe.exp() * e)
+    series = 0.5 - 2 * a / 3 + 5 * a.square() / 12 - 29 * a**3 / 180
+    return torch.where(small, series, exact).to(alpha.dtype)
+
+
+def minibatch_terms(
+    model: nn.Module,
+    x: Tensor | Windows,
+    labels: Tensor,
+    prior: Prior,
+    config: Config,
+    *,
+    n_train: int,
+    generator: torch.Generator,
+) -> Terms:
+    """The objective of ``config`` on one minibatch of the N = ``n_train`` training images.
+
+    elbo: sum -l + T share KL. pac2, pac2_t: sum -(l + l')/2 - sum V + T share KL with two independent draws.
+    Deterministic networks (method map, dropout) have KL 0.
+    """
+    likelihoods, draws = _likelihoods(model, x, labels, config, generator)
+    nll = -torch.stack(likelihoods).mean(0).sum()
+    if config.method == "vi":
+        kl = _complexity(model, draws, prior, config, generator)
+    else:
+        kl = torch.zeros((), dtype=nll.dtype, device=nll.device)
+    share = len(labels) / n_train
+    if "kl_per_batch" in config.as_released:
+        share = 1 / -(-n_train // config.batch_size)
+    loss = negative_elbo(nll, kl, temperature=config.temperature, share=share)
+    if config.objective != "elbo":
+        detached = "detached_variance" in config.as_released
+        loss = loss - pac2_variance(*likelihoods, tight=config.objective == "pac2_t", detached=detached).sum()
+    return Terms(loss, nll, kl)
+
+
+def _likelihoods(model, x, labels, config: Config, generator) -> tuple[list[Tensor], list[Draw]]:
+    scope = local_draw if config.estimator == "local" else one_draw
+    likelihoods, draws = [], []
+    for _ in range(1 if config.objective == "elbo" else 2):
+        with scope(model, generator) as draw:
+            likelihoods.append(log_likelihood(model(x), labels))
+        draws.append(draw)
+    return likelihoods, draws
+
+
+def _complexity(model, draws: list[Draw], prior: Prior, config: Config, generator) -> Tensor:
+    q, name = posterior(model), kl_name(config.kl, prior)
+    if name != "closed" and config.estimator == "local":
+        draws = [draw_weights(q, generator)]
+    return torch.stack([KL[name](prior, q, draw) for draw in draws]).mean()

@@ -1,0 +1,47 @@
+"""The posterior predictive: logits of many draws over many images, in bounded memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from radio_bnn.augment import network_input
+from radio_bnn.layers import one_draw
+from radio_bnn.sparse import Windows
+
+
+def predict(
+    model: nn.Module,
+    images: np.ndarray | Tensor | Windows,
+    *,
+    samples: int = 200,
+    generator: torch.Generator,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> np.ndarray:
+    """Logits f(x; w_s) of S = ``samples`` draws w_s ~ q over N images.
+
+    images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). A draw
+    serves all images; ``batch_size`` bounds memory and does not change the numbers beyond rounding.
+    """
+    if samples < 1 or batch_size < 1:
+        raise ValueError(f"samples={samples} and batch_size={batch_size} must be at least 1")
+    parameter = next(model.parameters())
+    if isinstance(images, np.ndarray):
+        images = network_input(images, dtype=parameter.dtype, device=parameter.device)
+    chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    logits = []
+    with torch.inference_mode():
+        for _ in tqdm(range(samples), desc="predict", unit="draw", leave=False, disable=None if progress else True):
+            with one_draw(model, generator):
+                logits.append(torch.cat([model(x) for x in chunks]))
+    return torch.stack(logits).cpu().numpy()
+
+
+def autocast(precision: str, *, device: str) -> AbstractContextManager:
+    """The context in which a forward runs at ``precision``: bfloat16 autocast for "bf16", else nothing."""
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()

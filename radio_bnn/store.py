@@ -1,0 +1,245 @@
+"""Stored runs: one JSON record and one compressed file of float16 logits per Config, written once, never edited."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import radio_bnn
+from radio_bnn import metrics
+from radio_bnn.config import Config, run_id
+from radio_bnn.data import Splits, load
+from radio_bnn.data.mirabest import cache_folder
+from radio_bnn.data.simulate import scaled_counts
+from radio_bnn.predict import predict
+from radio_bnn.seeds import generator
+from radio_bnn.train import Fit, device_name, fit
+
+SCHEMA = 1
+SCORED = ("validation", "test", "uncertain", "hybrid")
+PROTOCOLS = ("published", "published_2021", "preview")
+# What may vary within a protocol; every other field belongs to its recipe.
+VARIED = set(
+    [
+        "data",
+        "data_seed",
+        "simulated_galaxies",
+        "seed",
+        "method",
+        "prior",
+        "prior_scale",
+        "temperature",
+        "objective",
+        "augmentation",
+        "samples",
+        "precision",
+        "as_released",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run: ``record`` as written to JSON, ``logits`` and ``labels`` by set name.
+
+    logits[set] (S, N, 2) float16; labels[set] (N,) with 0 FRI, 1 FRII (hybrid: 0 confident, 1 uncertain).
+    """
+
+    config: Config
+    record: dict[str, Any]
+    logits: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+    def metric(self, name: str, scored: str = "test") -> metrics.Interval:
+        """The stored metric with its 95 % interval over galaxies."""
+        return metrics.Interval(**self.record["metrics"][scored][name])
+
+
+def protocol(config: Config) -> str:
+    """The name of the protocol whose recipe ``config`` follows, or "custom"."""
+    for name in PROTOCOLS:
+        reference = getattr(Config, name)()
+        recipe = [f.name for f in dataclasses.fields(Config) if f.name not in VARIED]
+        if all(getattr(config, f) == getattr(reference, f) for f in recipe):
+            return name
+    return "custom"
+
+
+def committed_folder() -> Path:
+    """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout."""
+    if named := os.environ.get("RADIO_BNN_RESULTS"):
+        return Path(named)
+    return Path(__file__).resolve().parents[1] / "book" / "results"
+
+
+def cached_folder() -> Path:
+    """The folder of the user's own runs, inside the cache."""
+    return cache_folder() / "results"
+
+
+def find(config: Config) -> Run | None:
+    """The stored run of ``config``: the book's, else the user's, else None."""
+    for folder in (committed_folder(), cached_folder()):
+        if (folder / f"{run_id(config)}.json").exists():
+            return read(folder, run_id(config))
+    return None
+
+
+def read(folder: Path, identity: str) -> Run:
+    """The run ``identity`` in ``folder``. Raises ValueError for a record that is not whole or not of its config."""
+    path = folder / f"{identity}.json"
+    try:
+        record = json.loads(path.read_text())
+        config = Config.from_dict(record["config"])
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            logits = {name: arrays[f"logits_{name}"] for name in SCORED}
+            labels = {name: arrays[f"labels_{name}"] for name in SCORED}
+    except (OSError, KeyError, ValueError) as problem:
+        raise ValueError(
+            f"record {identity} cannot be read ({problem}): delete both of its files and run it again"
+        ) from problem
+    if run_id(config) != identity:
+        raise ValueError(
+            f"record {identity} holds the config of run {run_id(config)}: a record is never edited or renamed"
+        )
+    return Run(config, record, logits, labels)
+
+
+def load_or_run(config: Config, *, recompute: bool = False, device: str = "auto", progress: bool = True) -> Run:
+    """The stored run of ``config``, or a new one, trained and written to the user's cache.
+
+    ``recompute`` trains even if a record exists. An interrupted training continues at the next call.
+    """
+    if not recompute and (stored := find(config)) is not None:
+        return stored
+    return execute(config, cached_folder(), device=device, progress=progress)
+
+
+def execute(config: Config, folder: Path, *, device: str = "auto", progress: bool = True) -> Run:
+    """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically."""
+    splits = load_data(config)
+    checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
+    threads, started = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        trained = fit(config, splits, device=device, checkpoint=checkpoint, progress=progress)
+        logits = predict_sets(trained, splits)
+    finally:
+        torch.set_num_threads(threads)
+    labels = {name: splits[name].labels for name in SCORED}
+    record = make_record(trained, logits, labels, splits, device=device, seconds=time.perf_counter() - started)
+    write(Run(config, record, logits, labels), folder)
+    checkpoint.unlink(missing_ok=True)
+    return Run(config, record, logits, labels)
+
+
+def load_data(config: Config) -> Splits:
+    """The data that ``config`` names; "mirabest" is never replaced by simulated galaxies."""
+    if config.data == "mirabest":
+        return load("mirabest", data_seed=config.data_seed)
+    return load("simulated", data_seed=config.data_seed, counts=scaled_counts(config.simulated_galaxies))
+
+
+def predict_sets(trained: Fit, splits: Splits) -> dict[str, np.ndarray]:
+    """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
+    config, device = trained.config, next(trained.model.parameters()).device
+    samples = 1 if config.method == "map" else config.samples
+    return {
+        name: predict(
+            trained.model,
+            splits[name].images,
+            samples=samples,
+            generator=generator(config.seed, "predict", device=device),
+        ).astype(np.float16)
+        for name in SCORED
+    }
+
+
+def make_record(
+    trained: Fit, logits: dict, labels: dict, splits: Splits, *, device: str, seconds: float
+) -> dict[str, Any]:
+    """What the JSON of a run holds; every metric is computed from the float16 logits."""
+    config = trained.config
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id(config),
+        "protocol": protocol(config),
+        "config": config.to_dict(),
+        "metrics": {name: score(name, logits[name], labels[name]) for name in SCORED},
+        "selected_epoch": trained.selected_epoch,
+        "history": {k: [float(f"{v:.5g}") for v in values] for k, values in trained.history.items()},
+        "provenance": provenance(config, device=device, seconds=seconds)
+        | {"data": splits.source, "data_sha256": splits.sha256},
+    }
+
+
+def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
+    return metrics.summarise(logits, None if scored == "hybrid" else labels)
+
+
+def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]:
+    """Where and with what a run was made: version, commit, torch, device, precision, wall time in seconds."""
+    name = device_name(device)
+    return {
+        "version": radio_bnn.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name() if name == "cuda" else _processor(),
+        "threads": 1,
+        "precision": config.precision,
+        "wall_seconds": round(seconds, 1),
+    }
+
+
+def write(run: Run, folder: Path) -> None:
+    """Write both files of a run, the JSON last, each atomically: a record that exists is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = folder / run.record["run_id"]
+    arrays = {f"logits_{k}": v for k, v in run.logits.items()}
+    arrays |= {f"labels_{k}": v.astype(np.uint8) for k, v in run.labels.items()}
+    partial = folder / f"{base.name}.{os.getpid()}.partial.npz"
+    np.savez_compressed(partial, **arrays)
+    os.replace(partial, base.with_suffix(".npz"))
+    partial = folder / f"{base.name}.{os.getpid()}.partial.json"
+    partial.write_text(json.dumps(run.record, indent=1) + "\n")
+    os.replace(partial, base.with_suffix(".json"))
+
+
+def expected_seconds(configs: list[Config]) -> float | None:
+    """How long training ``configs`` took when their stored records were made, one after the other; None if unknown."""
+    runs = [find(config) for config in configs]
+    if any(run is None for run in runs):
+        return None
+    return sum(run.record["provenance"]["wall_seconds"] for run in runs)
+
+
+@cache
+def _commit() -> str:
+    root = Path(__file__).resolve().parents[1]
+    try:
+        ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
