@@ -22,7 +22,8 @@ from scipy import special
 from scipy.special import entr, log_softmax, logsumexp, rel_entr
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
-from tqdm.auto import tqdm
+
+from radio_bnn.progress import bar
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 BLOCK = 1_000_000  # resampled galaxies held in memory at once
@@ -444,7 +445,7 @@ def calibrated_null(statistic: str | Statistic, logits: ArrayLike, *, draws: int
     uniform = np.random.default_rng(seed).random((draws, n, 1))
     drawn = (uniform > predictive_mean(logits).cumsum(axis=-1)[:, :-1]).sum(axis=-1)
     if not isinstance(statistic, Metric):
-        return np.array([statistic(logits, labels) for labels in tqdm(drawn, "null", delay=3, leave=False)])
+        return np.array([statistic(logits, labels) for labels in bar(drawn, desc="null", delay=3, leave=False)])
     per_class = [statistic.columns(logits, np.full(n, c)) for c in range(classes)]
     return statistic.reduce(*[np.stack(column)[drawn, np.arange(n)] for column in zip(*per_class, strict=True)])
 
@@ -457,10 +458,9 @@ def uce_null(
 
 
 def _null_and_excess(
-    metric: Metric, logits: np.ndarray, labels: np.ndarray, draws: int, level: float, seed: int
+    metric: Metric, logits: np.ndarray, labels: np.ndarray, drawn: np.ndarray, level: float
 ) -> tuple[Interval, Interval]:
-    value, null = metric(logits, labels), calibrated_null(metric, logits, draws=draws, seed=seed)
-    null = _interval(np.nanmedian(null), null, level)
+    value, null = metric(logits, labels), _interval(np.nanmedian(drawn), drawn, level)
     return null, Interval(value - null.value, value - null.high, value - null.low)
 
 
@@ -479,8 +479,8 @@ def uce_excess(
     The ends are UCE minus the null's upper and lower quantile: an interval that leaves out 0 rejects calibration at
     1 - ``level``. It is a test of calibration on these galaxies, not a confidence interval of the miscalibration.
     """
-    metric = _uce_metric(uncertainty, bins)
-    return _null_and_excess(metric, *_check(logits, labels), draws, level, seed)[1]
+    metric, (logits, labels) = _uce_metric(uncertainty, bins), _check(logits, labels)
+    return _null_and_excess(metric, logits, labels, calibrated_null(metric, logits, draws=draws, seed=seed), level)[1]
 
 
 def _resamples(n: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -498,7 +498,7 @@ def _replicates(
     if isinstance(statistic, Metric):
         columns = statistic.checked_columns(logits, labels)
         return np.concatenate([statistic.reduce(*[column[index] for column in columns]) for index in resamples])
-    rows = tqdm((row for block in resamples for row in block), "bootstrap", total=draws, delay=3, leave=False)
+    rows = bar((row for block in resamples for row in block), desc="bootstrap", total=draws, delay=3, leave=False)
     return np.array([statistic(logits[:, row], None if labels is None else labels[row]) for row in rows])
 
 
@@ -598,7 +598,7 @@ def summarise(
     Intervals are those of ``bootstrap``. Each calibration metric ``x_percent`` comes with ``x_null_percent`` (median
     and quantiles of its calibrated null) and ``x_excess_percent`` (see ``uce_excess``). Without ``labels``, as for
     hybrid galaxies, whose labels are no FR class, only the uncertainties; class-wise metrics of absent classes are left
-    out.
+    out, and the null of a class that the network never predicts.
     """
     logits, labels = _checked_run(logits, labels)
     summary: dict[str, Interval] = {}
@@ -606,8 +606,9 @@ def summarise(
         if (metric.needs_labels and labels is None) or np.isnan(metric(logits, labels)):
             continue
         summary[name] = bootstrap(metric, logits, labels, draws=draws, level=level, seed=seed)
-        if name in CALIBRATION:
-            null, excess = _null_and_excess(metric, logits, labels, draws, level, seed)
+        drawn = calibrated_null(metric, logits, draws=draws, seed=seed) if name in CALIBRATION else np.array([])
+        if not np.isnan(drawn).all():
+            null, excess = _null_and_excess(metric, logits, labels, drawn, level)
             summary[name.replace("_percent", "_null_percent")] = null
             summary[name.replace("_percent", "_excess_percent")] = excess
     return {name: interval._asdict() for name, interval in summary.items()}

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from radio_bnn.augment import network_input
 from radio_bnn.layers import one_draw
+from radio_bnn.progress import bar
 from radio_bnn.sparse import Windows
 
 
@@ -21,12 +21,14 @@ def predict(
     samples: int = 200,
     generator: torch.Generator,
     batch_size: int = 128,
+    precision: str = "float32",
     progress: bool = False,
 ) -> np.ndarray:
     """Logits f(x; w_s) of S = ``samples`` draws w_s ~ q over N images.
 
     images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). A draw
-    serves all images; ``batch_size`` bounds memory and does not change the numbers beyond rounding.
+    serves all images; ``batch_size`` bounds memory and does not change the numbers beyond rounding. ``precision``
+    "bf16" runs the forwards in bfloat16.
     """
     if samples < 1 or batch_size < 1:
         raise ValueError(f"samples={samples} and batch_size={batch_size} must be at least 1")
@@ -36,10 +38,10 @@ def predict(
     chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     logits = []
     with torch.inference_mode():
-        for _ in tqdm(range(samples), desc="predict", unit="draw", leave=False, disable=None if progress else True):
-            with one_draw(model, generator):
+        for _ in bar(range(samples), desc="predict", unit="draw", leave=False, show=progress):
+            with one_draw(model, generator), autocast(precision, device=parameter.device.type):
                 logits.append(torch.cat([model(x) for x in chunks]))
-    return torch.stack(logits).cpu().numpy()
+    return torch.stack(logits).to(parameter.dtype).cpu().numpy()
 
 
 def autocast(precision: str, *, device: str) -> AbstractContextManager:

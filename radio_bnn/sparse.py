@@ -110,7 +110,7 @@ def conv_pool_relu(conv: torch.nn.Module, x: Windows | Tensor) -> Tensor:
     )
     edge = F.relu(F.max_pool2d(F.conv2d(empty, weight, bias, padding=PADDING), 2))[0].permute(1, 2, 0)
     four = (x.rows @ _under_the_pool(weight)).view(-1, 4, len(weight))
-    values = F.relu(four.amax(1) + bias)
+    values = F.relu(torch.maximum(torch.maximum(four[:, 0], four[:, 1]), torch.maximum(four[:, 2], four[:, 3])) + bias)
     return _Place.apply(values, edge, x).permute(0, 3, 1, 2)
 
 
@@ -136,12 +136,10 @@ class _Place(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         grad = grad.contiguous()
-        at_values = grad.view(-1, grad.shape[-1])[ctx.place]
-        rest = grad.sum(0)
-        height, width, channels = rest.shape
-        taken = torch.zeros(height * width, channels, dtype=grad.dtype, device=grad.device)
-        taken.index_add_(0, ctx.place % (height * width), at_values)
-        rest = rest - taken.view_as(rest)
+        n, height, width, channels = grad.shape
+        flat = grad.view(-1, channels)
+        at_values = flat[ctx.place]
+        rest = flat.index_fill(0, ctx.place, 0).view(n, -1).sum(0).view(height, width, channels)
         by_row = torch.stack([rest[0], rest[1:-1].sum(0), rest[-1]])
         return at_values, torch.stack([by_row[:, 0], by_row[:, 1:-1].sum(1), by_row[:, -1]], 1), None
 

@@ -126,6 +126,16 @@ def load_or_run(config: Config, *, recompute: bool = False, device: str = "auto"
     return execute(config, cached_folder(), device=device, progress=progress)
 
 
+def load_or_run_all(configs: list[Config], *, recompute: bool = False, device: str = "auto") -> list[Run]:
+    """The stored runs of ``configs``, in order; what must be trained is announced with the time that it will take."""
+    missing = [config for config in configs if recompute or find(config) is None]
+    if missing:
+        seconds = expected_seconds(missing)
+        known = f"about {seconds / 60:.0f} min on one core" if seconds else "minutes to hours each, on one core"
+        print(f"Training {len(missing)} runs on {', '.join(sorted({c.data for c in missing}))}: {known}.", flush=True)
+    return [load_or_run(config, recompute=recompute, device=device) for config in configs]
+
+
 def execute(config: Config, folder: Path, *, device: str = "auto", progress: bool = True) -> Run:
     """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically."""
     splits = load_data(config)
@@ -134,7 +144,7 @@ def execute(config: Config, folder: Path, *, device: str = "auto", progress: boo
     torch.set_num_threads(1)
     try:
         trained = fit(config, splits, device=device, checkpoint=checkpoint, progress=progress)
-        logits = predict_sets(trained, splits)
+        logits = predict_sets(trained, splits, progress=progress)
     finally:
         torch.set_num_threads(threads)
     labels = {name: splits[name].labels for name in SCORED}
@@ -151,7 +161,7 @@ def load_data(config: Config) -> Splits:
     return load("simulated", data_seed=config.data_seed, counts=scaled_counts(config.simulated_galaxies))
 
 
-def predict_sets(trained: Fit, splits: Splits) -> dict[str, np.ndarray]:
+def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dict[str, np.ndarray]:
     """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
     config, device = trained.config, next(trained.model.parameters()).device
     samples = 1 if config.method == "map" else config.samples
@@ -160,7 +170,9 @@ def predict_sets(trained: Fit, splits: Splits) -> dict[str, np.ndarray]:
             trained.model,
             splits[name].images,
             samples=samples,
+            precision=config.precision,
             generator=generator(config.seed, "predict", device=device),
+            progress=progress,
         ).astype(np.float16)
         for name in SCORED
     }

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from radio_bnn import metrics
-from radio_bnn.augment import network_input, training_view
+from radio_bnn.augment import View, network_input, training_view
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, Splits
-from radio_bnn.elbo import minibatch_terms
+from radio_bnn.elbo import Terms, minibatch_terms
 from radio_bnn.layers import posterior
 from radio_bnn.models import build
 from radio_bnn.predict import autocast, predict
 from radio_bnn.priors import make_prior
+from radio_bnn.progress import bar
 from radio_bnn.seeds import generator
 
 SELECTION_DRAWS = 20
@@ -43,7 +43,7 @@ class Fit:
 
 
 @dataclass
-class _State:
+class State:
     """Everything that a resumed run needs to continue as if it had never stopped."""
 
     model: nn.Module
@@ -93,21 +93,20 @@ def fit(
     """
     device = device_name(device)
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    state = _start(config, device)
+    state = start(config, device=device)
     if checkpoint is not None and checkpoint.exists():
         _restore(state, checkpoint, config)
     train, half = splits["train"], selection_half(splits["validation"])
     view = training_view(config.augmentation, train.images, generator=state.streams["view"], dtype=dtype, device=device)
     labels = torch.as_tensor(train.labels, device=device)
     validation = network_input(half.images, dtype=dtype, device=device)
-    bar = tqdm(total=config.epochs, initial=state.epoch, unit="epoch", desc="train", disable=None if progress else True)
-    with bar:
+    with bar(total=config.epochs, initial=state.epoch, unit="epoch", desc="train", show=progress) as shown:
         while state.epoch < config.epochs:
             epoch_terms = _epoch(state, view, labels, config, device)
             _validate(state, config, epoch_terms, validation, half.labels)
             if checkpoint is not None and (state.epoch % checkpoint_every == 0 or state.epoch == config.epochs):
                 _save(state, checkpoint, config)
-            bar.update()
+            shown.update()
     state.model.load_state_dict(state.best_weights)
     return Fit(config, state.model, state.history, state.best_epoch)
 
@@ -125,7 +124,8 @@ def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
-def _start(config: Config, device: str) -> _State:
+def start(config: Config, *, device: str) -> State:
+    """The state before the first step: initialised network, optimiser, random streams."""
     model = build(config, generator(config.seed, "init")).to(device)
     rho = [p for n, p in model.named_parameters() if n.endswith("_rho")]
     mean = [p for n, p in model.named_parameters() if not n.endswith("_rho")]
@@ -135,11 +135,10 @@ def _start(config: Config, device: str) -> _State:
     optimizer = torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=True)
     streams = {name: generator(config.seed, name) for name in ("order", "view")}
     streams["noise"] = generator(config.seed, "noise", device=device)
-    return _State(model, optimizer, streams)
+    return State(model, optimizer, streams)
 
 
-def _epoch(state: _State, view, labels: torch.Tensor, config: Config, device: str) -> dict[str, float]:
-    prior = make_prior(config.prior, scale=config.prior_scale, summed="summed_mixture" in config.as_released)
+def _epoch(state: State, view: View, labels: torch.Tensor, config: Config, device: str) -> dict[str, float]:
     n, sums = len(labels), torch.zeros(2, dtype=torch.float64, device=device)
     batches = torch.randperm(n, generator=state.streams["order"]).to(device).split(config.batch_size)
     for i, index in enumerate(batches):
@@ -148,13 +147,7 @@ def _epoch(state: _State, view, labels: torch.Tensor, config: Config, device: st
         )
         for group in state.optimizer.param_groups:
             group["lr"] = group["base"] * factor
-        with autocast(config.precision, device=device):
-            terms = minibatch_terms(
-                state.model, view(index), labels[index], prior, config, n_train=n, generator=state.streams["noise"]
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()
-        state.optimizer.step()
+        terms = step(state, view, index, labels, config)
         sums += torch.stack([terms.nll.detach(), terms.kl.detach()])
     nll, kl = (sums / torch.tensor([n, len(batches)], device=device)).tolist()
     state.epoch += 1
@@ -166,7 +159,26 @@ def _epoch(state: _State, view, labels: torch.Tensor, config: Config, device: st
     return {"train_nll": nll, "kl": kl}
 
 
-def _validate(state: _State, config: Config, terms: dict[str, float], validation, labels: np.ndarray) -> None:
+def step(state: State, view: View, index: torch.Tensor, labels: torch.Tensor, config: Config) -> Terms:
+    """One step of the optimiser on the training images at ``index`` (B,)."""
+    prior = make_prior(config.prior, scale=config.prior_scale, summed="summed_mixture" in config.as_released)
+    with autocast(config.precision, device=labels.device.type):
+        terms = minibatch_terms(
+            state.model,
+            view(index),
+            labels[index],
+            prior,
+            config,
+            n_train=len(labels),
+            generator=state.streams["noise"],
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    terms.loss.backward()
+    state.optimizer.step()
+    return terms
+
+
+def _validate(state: State, config: Config, terms: dict[str, float], validation, labels: np.ndarray) -> None:
     last = state.epoch == config.epochs
     if not last and state.epoch % config.validate_every and config.schedule != "plateau":
         return
@@ -187,7 +199,7 @@ def _validate(state: _State, config: Config, terms: dict[str, float], validation
         state.best_weights = {k: v.detach().clone() for k, v in state.model.state_dict().items()}
 
 
-def _stale(state: _State, config: Config, validation, labels: np.ndarray) -> bool:
+def _stale(state: State, config: Config, validation, labels: np.ndarray) -> bool:
     """As released (audit A3): score the network saved so far, and let that score decide to save the current one."""
     if not state.best_weights:
         return True
@@ -208,7 +220,7 @@ def _selection_logits(model: nn.Module, config: Config, epoch: int, validation) 
     )
 
 
-def _remember(state: _State, config: Config, terms: dict[str, float], nll: float, error: float) -> None:
+def _remember(state: State, config: Config, terms: dict[str, float], nll: float, error: float) -> None:
     q = posterior(state.model)
     weights = sum(p.mean.numel() for p in q.values())
     rho = sum(float(p.scale.detach().log().sum()) for p in q.values())
@@ -217,7 +229,7 @@ def _remember(state: _State, config: Config, terms: dict[str, float], nll: float
         state.history[name].append(value)
 
 
-def _plateau(state: _State, score: float, *, factor: float = 0.95, patience: int = 3) -> None:
+def _plateau(state: State, score: float, *, factor: float = 0.95, patience: int = 3) -> None:
     """Multiply the learning rate by 0.95 after more than 3 validations without improvement (relative 1e-4)."""
     if score < state.lowest * (1 - 1e-4):
         state.lowest, state.stalled = score, 0
@@ -227,7 +239,7 @@ def _plateau(state: _State, score: float, *, factor: float = 0.95, patience: int
         state.rate, state.stalled = state.rate * factor, 0
 
 
-def _save(state: _State, path: Path, config: Config) -> None:
+def _save(state: State, path: Path, config: Config) -> None:
     content: dict[str, Any] = {name: getattr(state, name) for name in PLAIN}
     content |= {
         "config": config.to_dict(),
@@ -241,7 +253,7 @@ def _save(state: _State, path: Path, config: Config) -> None:
     os.replace(partial, path)
 
 
-def _restore(state: _State, path: Path, config: Config) -> None:
+def _restore(state: State, path: Path, config: Config) -> None:
     try:
         content = torch.load(path, weights_only=True, map_location=next(state.model.parameters()).device)
     except Exception as problem:

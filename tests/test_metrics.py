@@ -542,3 +542,11 @@ def test_bad_arrays_are_named(call, logits, labels, message):
 def test_bad_options_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_network_that_never_predicts_a_class_has_no_null_for_it():
+    logits = np.tile([50.0, -50.0], (3, 4, 1))
+    summary = metrics.summarise(logits, np.array([0, 0, 1, 1]))
+    assert "uce_frii_percent" in summary
+    assert "uce_frii_null_percent" not in summary
+    assert "uce_null_percent" in summary

@@ -108,6 +108,16 @@ def test_expected_seconds_adds_the_stored_wall_times(world):
     assert store.expected_seconds([CONFIG, other]) == total
 
 
+def test_a_table_says_beforehand_how_long_training_takes(world, capsys, monkeypatch):
+    assert [r.config for r in store.load_or_run_all([CONFIG], device="cpu")] == [CONFIG]
+    assert capsys.readouterr().out == "Training 1 runs on simulated: minutes to hours each, on one core.\n"
+    store.load_or_run_all([CONFIG])
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(store, "expected_seconds", lambda configs: 600.0)
+    store.load_or_run_all([CONFIG], recompute=True, device="cpu")
+    assert "about 10 min on one core" in capsys.readouterr().out
+
+
 def test_mirabest_is_never_replaced_by_simulated_galaxies(monkeypatch, tmp_path):
     monkeypatch.delenv("RADIO_BNN_DATA", raising=False)
     monkeypatch.setenv("RADIO_BNN_OFFLINE", "1")

@@ -93,9 +93,9 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_continues(tmp_path):
     content = torch.load(path, weights_only=True)
     reached = content["epoch"]
     assert content["config"] == config.to_dict() and reached >= 1
-    state = train._start(config, "cpu")
+    state = train.start(config, device="cpu")
     train._restore(state, path, config)
-    again = train._start(config, "cpu")
+    again = train.start(config, device="cpu")
     for _ in range(reached):
         one_epoch(again, config)
     for name, value in again.model.state_dict().items():
@@ -172,7 +172,7 @@ def test_the_schedule_warms_up_and_ends_near_zero():
 def test_sigma_moves_at_its_own_learning_rate():
     """Adam's first step has the size of the learning rate (Kingma & Ba 2015): 10 x larger for rho."""
     config = replace(TINY, epochs=1, batch_size=100, schedule="constant", selection="last")
-    start = train._start(config, "cpu").model.state_dict()
+    start = train.start(config, device="cpu").model.state_dict()
     end = tiny_fit(config).model.state_dict()
     for name, rate in (("fc1.weight_mean", 1e-3), ("fc1.weight_rho", 1e-2)):
         step = (end[name] - start[name]).abs()

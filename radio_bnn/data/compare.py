@@ -8,9 +8,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
-from tqdm import tqdm
 
 from radio_bnn.data.galaxies import Galaxies
+from radio_bnn.progress import bar
 
 MIN_ISLAND = 8  # pixels; about the area of the beam, so that smaller islands are noise
 FEATURES = (
@@ -57,7 +57,9 @@ def _islands(image: np.ndarray, islands: np.ndarray, area: np.ndarray) -> list[f
 
 def _brightness(image: np.ndarray, galaxy: np.ndarray) -> list[float]:
     descending = np.sort(image.ravel())[::-1].cumsum()
-    total = max(descending[-1], 1)
+    total = descending[-1]
+    if total == 0:
+        return [0.0] * 4
     islands, n = label(galaxy > 0, structure=np.ones((3, 3)))
     main = max(np.bincount(islands.ravel(), galaxy.ravel(), n + 1)[1:], default=0)
     peaks = (galaxy == maximum_filter(galaxy, 5)) & (galaxy > 25)
@@ -82,7 +84,7 @@ def _shape(galaxy: np.ndarray) -> list[float]:
 
 
 def distinguish(
-    real: Galaxies, simulated: Galaxies, *, seed: int = 0, folds: int = 5, trees: int = 300
+    real: Galaxies, simulated: Galaxies, *, seed: int = 0, folds: int = 5, trees: int = 100
 ) -> dict[str, float | dict[str, float]]:
     """Cross-validated random forest on ``features``, real against simulated.
 
@@ -96,12 +98,10 @@ def distinguish(
     y = np.repeat([1, 0], [len(real), len(simulated)])
     auroc, importance = [], []
     cuts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)
-    for train, test in tqdm(cuts, total=folds, desc="real or simulated", disable=len(y) < 300):
+    for train, test in bar(cuts, total=folds, desc="real or simulated", show=len(y) >= 300):
         forest = RandomForestClassifier(trees, min_samples_leaf=3, random_state=seed).fit(x[train], y[train])
         auroc.append(roc_auc_score(y[test], forest.predict_proba(x[test])[:, 1]))
-        shuffled = permutation_importance(
-            forest, x[test], y[test], scoring="roc_auc", n_repeats=5, random_state=seed
-        )
+        shuffled = permutation_importance(forest, x[test], y[test], scoring="roc_auc", n_repeats=5, random_state=seed)
         importance.append(shuffled.importances_mean)
     mean = np.mean(importance, axis=0)
     return {

@@ -90,7 +90,7 @@ def _clip(raw: np.ndarray) -> np.ndarray:
     missing = np.isnan(raw)
     if missing.all():
         raise ValueError("every pixel is NaN: the survey did not observe this position")
-    std = sigma_clipped_stats(raw, mask=missing, sigma=3, maxiters=5)[2]
+    std = sigma_clipped_stats(raw[~missing], sigma=3, maxiters=5)[2]
     observed = np.where(missing, 0.0, raw)
     return np.where(observed > N_SIGMA * std, observed, 0.0)
 

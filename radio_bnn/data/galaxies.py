@@ -54,8 +54,8 @@ class Galaxies:
 
     Shapes: ``images`` (N, 150, 150) uint8, background 0; every other array (N,).
     Units: ``ra`` and ``dec`` degrees (J2000), ``size`` largest angular size in arcsec.
-    ``ratio`` (Fanaroff-Riley ratio, 0..1) and ``p_fri`` (probability of being labelled FRI given the ratio)
-    are known for simulated galaxies only and are ``None`` otherwise.
+    ``ratio`` (Fanaroff-Riley ratio, 0..1) and ``p_fri`` (probability that one annotator calls it FRI, given
+    the ratio) are known for simulated galaxies only and are ``None`` otherwise.
     """
 
     images: np.ndarray
@@ -165,6 +165,15 @@ def split(
     }
     sets = {name: galaxies[index[name]] for name in SPLIT_NAMES}
     return Splits(sets, galaxies, source=source, sha256=sha256, data_seed=data_seed, reason=reason, archive=archive)
+
+
+def pixel_statistics(images: np.ndarray) -> dict[str, float]:
+    """``mean`` and ``std`` of the pixels on [0, 1], and ``lit_percent``, the share that is not background.
+
+    images (N, H, W) uint8. MiraBest's 729 confident training galaxies: 0.00309, 0.03508.
+    """
+    pixels = images / 255
+    return {"mean": float(pixels.mean()), "std": float(pixels.std()), "lit_percent": float(100 * (images > 0).mean())}
 
 
 def normalise(images: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
