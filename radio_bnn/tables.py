@@ -1,0 +1,68 @@
+"""Tables of stored runs for the chapters, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from radio_bnn.metrics import Interval, paired_bootstrap
+
+Row = Mapping[str, Mapping[str, float]]
+Columns = Mapping[str, tuple[str, str]]
+
+# Title of a column: (metric of a record, format). The bootstrap of a binned error is biased, so UCE has no interval.
+SCORES: Columns = {
+    "error [%]": ("error_percent", ".1f"),
+    "single-sample error [%]": ("single_sample_error_percent", ".1f"),
+    "NLL [nats]": ("nll", ".2f"),
+    "Brier score": ("brier", ".2f"),
+}
+CALIBRATION: Columns = {
+    "UCE [%]": ("uce_percent", "value .1f"),
+    "UCE if calibrated [%]": ("uce_null_percent", ".1f"),
+    "excess [points]": ("uce_excess_percent", "+.1f"),
+}
+DIFFERENCES: Columns = {
+    "error [points]": ("error_percent", "+.1f"),
+    "NLL [nats]": ("nll", "+.3f"),
+    "Brier score": ("brier", "+.3f"),
+}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first column is aligned left, the others right. Raises ValueError for a ragged row."""
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"row {list(row)} has {len(row)} cells, expected {len(header)}: {list(header)}")
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def scores(runs: Mapping[str, Row], columns: Columns, *, first: str) -> str:
+    """One row per run with value and 95 % interval: ``columns`` maps a title to (metric, format).
+
+    A format that starts with "value " shows no interval. ``runs[name]`` holds a run's metrics on one set, as its record
+    does: {metric: {"value", "low", "high"}}.
+    """
+    rows = []
+    for name, metrics in runs.items():
+        rows.append([name, *(_shown(Interval(**metrics[metric]), spec) for metric, spec in columns.values())])
+    return markdown([first, *columns], rows)
+
+
+def differences(logits: Mapping[str, np.ndarray], labels: np.ndarray, columns: Columns = DIFFERENCES) -> str:
+    """Each run minus the first one on the same galaxies, with 95 % intervals by the paired bootstrap.
+
+    logits {name: (S, N, C)}, labels (N,). Negative where the run scores lower than the first.
+    """
+    (reference, base), *others = logits.items()
+    rows = []
+    for name, values in others:
+        pair = (values, base)
+        rows.append([name, *(f"{paired_bootstrap(m, pair, labels):{spec}}" for m, spec in columns.values())])
+    return markdown([f"minus {reference}", *columns], rows)
+
+
+def _shown(interval: Interval, spec: str) -> str:
+    return f"{interval.value:{spec[6:]}}" if spec.startswith("value ") else f"{interval:{spec}}"

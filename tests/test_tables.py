@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from radio_bnn.tables import differences, markdown, scores
+
+
+def test_a_table_has_one_line_per_row_below_its_header():
+    assert markdown(["prior", "NLL"], [["Laplace", 0.25]]) == "| prior | NLL |\n| :--- | ---: |\n| Laplace | 0.25 |"
+
+
+def test_a_ragged_row_is_refused():
+    with pytest.raises(ValueError, match="has 1 cells, expected 2"):
+        markdown(["a", "b"], [["x"]])
+
+
+def test_scores_show_value_and_interval():
+    runs = {"Gaussian": {"nll": {"value": 0.2, "low": 0.1, "high": 0.3}}}
+    assert scores(runs, {"NLL [nats]": ("nll", ".2f")}, first="prior").endswith("| Gaussian | 0.20 [0.10, 0.30] |")
+    assert scores(runs, {"NLL [nats]": ("nll", "value .2f")}, first="prior").endswith("| Gaussian | 0.20 |")
+
+
+def test_a_run_does_not_differ_from_itself_and_is_better_than_its_opposite():
+    logits = np.array([[[3.0, -3.0], [-3.0, 3.0]]])
+    table = differences(
+        {"a": logits, "same": logits, "opposite": -logits}, np.array([0, 1]), {"e": ("error_percent", "+.0f")}
+    )
+    assert table.splitlines()[2:] == ["| same | +0 [+0, +0] |", "| opposite | +100 [+100, +100] |"]
