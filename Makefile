@@ -1,0 +1,93 @@
+# `make book` and `make test` do everything, on a machine with Python 3.11, make and git. Both may be repeated.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SCRATCH := .scratch
+CHAPTERS := $(SCRATCH)/.executed
+BOOK_FLAGS := -W -n --keep-going --all --quiet
+NBVAL := $(BIN)/pytest -q --nbval --nbval-current-env --nbval-sanitize-with nbval.cfg book
+CHECK := tests/check_pages
+SOURCES = $(shell find radio_bnn book \( -name _build -o -name __pycache__ -o -name '.*' \) -prune -o -type f -print)
+
+# Kernels work inside book/, so a relative path would mean something else there.
+ifneq ($(strip $(RADIO_BNN_DATA)),)
+override RADIO_BNN_DATA := $(if $(filter /%,$(RADIO_BNN_DATA)),$(RADIO_BNN_DATA),$(CURDIR)/$(RADIO_BNN_DATA))
+export RADIO_BNN_DATA
+else
+unexport RADIO_BNN_DATA
+endif
+
+.PHONY: help book test data chapters lint check-book clean FORCE
+
+help:
+	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
+	@echo "make test        set up, lint, unit tests, re-run the chapters' cells, build with warnings as errors"
+	@echo "make chapters    execute the committed chapters in place (needs what they need, MiraBest included)"
+	@echo "make check-book  look at every built page in headless Chromium (needs node, npm and Chromium)"
+	@echo "make clean       remove what the others built; $(VENV) stays"
+
+# PYTHON=... chooses the interpreter of $(VENV); otherwise the first one found that is new enough.
+$(INSTALLED): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then \
+	  for python in $(if $(PYTHON),"$(PYTHON)",python3.11 python3 python); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$python"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "make: Python 3.11 or newer is needed and $(if $(PYTHON),$(PYTHON) is not,none was found); name one: make PYTHON=/path/to/python3.11 ..." >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$found" --version)"; \
+	  "$$found" -m venv $(VENV); \
+	fi; \
+	echo "Installing the package and its exact dependencies into $(VENV) (minutes the first time)"; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'; \
+	touch $@
+
+# One attempt to get MiraBest, here and nowhere else; without it the chapters use simulated galaxies and say so.
+data: $(INSTALLED)
+	@$(BIN)/python -m radio_bnn.data.mirabest
+
+# Changes only when the data set changes, so that the chapters are executed again then.
+$(SCRATCH)/data.txt: data FORCE
+	@mkdir -p $(SCRATCH)
+	@RADIO_BNN_OFFLINE=1 $(BIN)/python -m radio_bnn.data.mirabest > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(CHAPTERS): $(INSTALLED) $(SCRATCH)/data.txt $(SOURCES) _config.yml _toc.yml
+	@rm -rf $(SCRATCH)/book
+	$(BIN)/radio-bnn chapters --out $(SCRATCH)/book
+	@touch $@
+
+book: $(CHAPTERS)
+	@rm -rf $(SCRATCH)/book/_build
+	$(BIN)/jupyter-book build $(SCRATCH)/book $(BOOK_FLAGS)
+	@echo
+	@echo "The book is ready. Open $(CURDIR)/$(SCRATCH)/book/_build/html/index.html"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The second nbval is "another computer": PyTorch without the vector instructions of this one.
+test: data lint
+	RADIO_BNN_OFFLINE=1 $(BIN)/pytest -q
+	$(NBVAL)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
+	@$(MAKE) --no-print-directory book/_build/html/index.html
+
+book/_build/html/index.html: $(INSTALLED) FORCE
+	@rm -rf book/_build
+	$(BIN)/jupyter-book build book $(BOOK_FLAGS)
+
+chapters: data
+	$(BIN)/radio-bnn chapters
+
+check-book: book/_build/html/index.html
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "make check-book needs node and npm" >&2; exit 1; }
+	@[ -d $(CHECK)/node_modules ] || (cd $(CHECK) && PUPPETEER_SKIP_DOWNLOAD=1 npm install --silent --no-package-lock --no-audit --no-fund)
+	node $(CHECK)/check.mjs book/_build/html
+
+clean:
+	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache

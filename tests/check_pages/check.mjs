@@ -1,0 +1,101 @@
+// node check.mjs FOLDER: open every page of a built book at two widths, light and dark, and exit 1 on a serious or
+// critical axe violation, an error of the page, a failed or foreign request, sideways scrolling, unrendered mathematics
+// or an image without a text of its own. SHOTS=folder keeps a screenshot of every page.
+import { createServer } from 'node:http';
+import { execSync } from 'node:child_process';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { extname, join, normalize } from 'node:path';
+import { AxePuppeteer } from '@axe-core/puppeteer';
+import puppeteer from 'puppeteer-core';
+
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml',
+  '.png': 'image/png', '.json': 'application/json', '.woff2': 'font/woff2' };
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'];
+const WIDTHS = [1280, 390];
+const folder = process.argv[2];
+const shots = process.env.SHOTS;
+if (shots) mkdirSync(shots, { recursive: true });
+
+function serve() {
+  const server = createServer((request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, 'http://x').pathname));
+    try {
+      const body = readFileSync(join(folder, path));
+      response.writeHead(200, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream' }).end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  return new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(server)));
+}
+
+function chromium() {
+  if (process.env.CHROMIUM) return process.env.CHROMIUM;
+  const names = 'chromium chromium-browser google-chrome google-chrome-stable';
+  try {
+    return execSync(`command -v ${names} | head -n 1`, { encoding: 'utf8' }).trim() || '/usr/bin/chromium';
+  } catch {
+    return '/usr/bin/chromium';
+  }
+}
+
+// Runs inside the page.
+function layout() {
+  const images = [...document.querySelectorAll('article img')];
+  return {
+    sideways: document.documentElement.scrollWidth > document.documentElement.clientWidth,
+    rawMath: [...document.querySelectorAll('article .math')].filter(m => !m.querySelector('mjx-container')).length,
+    noAlt: images.filter(i => !i.alt.trim() || /^_?images|\.(png|svg)$|^\.\.\//.test(i.alt)).map(i => i.alt || i.src),
+  };
+}
+
+async function faults(browser, base, name, width, scheme) {
+  const found = [];
+  let loading = true;
+  const page = await browser.newPage();
+  page.on('pageerror', error => found.push(`error of the page: ${error.message}`));
+  page.on('requestfailed', request => loading && found.push(`failed request: ${request.url()}`));
+  page.on('response', response => loading && response.status() >= 400
+    && found.push(`status ${response.status()}: ${response.url()}`));
+  page.on('request', request => /^https?:/.test(request.url()) && !request.url().startsWith(base)
+    && found.push(`request to another server: ${request.url()}`));
+  await page.setViewport({ width, height: 900 });
+  await page.setBypassCSP(true);
+  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+  await page.goto(base + name, { waitUntil: 'networkidle0', timeout: 30000 });
+  await page.evaluate(() => window.MathJax?.startup?.promise);
+  loading = false; // axe reads style sheets again, and looks for those that they import in the wrong folder
+  const { violations } = await new AxePuppeteer(page).withTags(RULES).analyze();
+  for (const v of violations) {
+    const line = `${v.impact} ${v.id} (${v.nodes.length}): ${v.nodes[0].target.join(' ').slice(0, 80)} ${v.nodes[0].any[0]?.message ?? ''}`;
+    if (['serious', 'critical'].includes(v.impact)) found.push(line);
+    else minor.set(`${v.impact} ${v.id}`, (minor.get(`${v.impact} ${v.id}`) ?? 0) + 1);
+  }
+  const seen = await page.evaluate(layout);
+  if (seen.sideways) found.push('scrolls sideways');
+  if (seen.rawMath) found.push(`${seen.rawMath} formulas were not rendered`);
+  for (const image of seen.noAlt) found.push(`image without a text of its own: ${image}`);
+  if (shots) await page.screenshot({ path: join(shots, `${name.replaceAll('/', '_')}.${width}.${scheme}.png`), fullPage: true });
+  await page.close();
+  return found;
+}
+
+const minor = new Map();
+const server = await serve();
+const base = `http://127.0.0.1:${server.address().port}/`;
+const pages = readdirSync(folder, { recursive: true }).map(String)
+  .filter(name => name.endsWith('.html') && !/^(_static|vendor|reports)\//.test(name)).sort();
+if (!pages.length) throw new Error(`no page in ${folder}: build the book first`);
+const browser = await puppeteer.launch({ executablePath: chromium(), headless: true, args: ['--no-sandbox', '--disable-gpu'] });
+let bad = 0;
+for (const name of pages) for (const width of WIDTHS) for (const scheme of ['light', 'dark']) {
+  for (const fault of await faults(browser, base, name, width, scheme)) {
+    bad += 1;
+    console.log(`${name} at ${width} px, ${scheme}: ${fault}`);
+  }
+}
+await browser.close();
+server.close();
+for (const [what, count] of minor) console.log(`note: ${what} on ${count} views`);
+console.log(`${pages.length} pages, ${WIDTHS.length} widths, light and dark: ${bad} faults`);
+process.exit(bad ? 1 : 0);

@@ -1,0 +1,353 @@
+"""What the committed chapters must be: executed, thin, described, with every number an output of the code."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from radio_bnn.chapters import TYPES
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+LONGEST_CELL = 12
+MEDIAN_CELL = 3
+LARGEST_SHARE_UNCOMPARED = 0.1
+
+# Numbers that are not results, so that prose may type them: identifiers, versions, fixed properties of survey and sky,
+# the level of an interval.
+NOT_RESULTS = re.compile(
+    r"""10\.\d{4,}/\S+ | arXiv:\d+\.\d+
+    | (?:Python|PyTorch|numpy|version|CC-BY-|BY)[\s-]?\d+(?:\.\d+)*
+    | \d+\s?%\s(?:\w+\s)?intervals?
+    | \d+(?:\.\d+)?\s?(?:["″”]|arcsec|arcmin|degrees|°|[MG]Hz|cm\b|[kM]pc\b|mJy)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+RESULT = re.compile(r"\d+\.\d+ | \d+\s?(?:%|percent\b|per\ cent\b|points?\b)", re.VERBOSE)
+NO_PROSE = [
+    re.compile(
+        r"^(`{3,}|~{3,}|:{3,})(?:\{(?:math|code-cell|code-block|code)\}.*|\w*)\n.*?^\1", re.MULTILINE | re.DOTALL
+    ),
+    re.compile(r"^#+ .*$", re.MULTILINE),
+    re.compile(r"^:\w+:.*$", re.MULTILINE),
+    re.compile(r"\$\$.*?\$\$", re.DOTALL),
+    re.compile(r"\$[^$]+\$"),
+    re.compile(r"(?<!`)(`{1,2})(?!`).+?(?<!`)\1(?!`)", re.DOTALL),
+    re.compile(r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+"),
+]
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def parsed(source: str) -> ast.Module:
+    """The code of a cell without IPython's magics."""
+    return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
+
+
+def typed_results(text: str) -> list[str]:
+    """Decimal numbers and percentages typed in prose, outside code, math, roles, links and headings."""
+    for pattern in NO_PROSE:
+        text = pattern.sub(" ", text)
+    return [match.group().strip() for match in RESULT.finditer(NOT_RESULTS.sub(" ", text))]
+
+
+def figure_faults(cell: nbformat.NotebookNode) -> list[str]:
+    """A figure is folded code with an alternative text, a caption and a name to refer to."""
+    kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+    if any(kind.startswith("application/papermill.record/image") for kind in kinds):
+        return ["glues a figure: describe it in the cell's metadata (mystnb.image.alt, mystnb.figure) instead"]
+    if not any(kind.startswith("image/") for kind in kinds):
+        return []
+    described = cell.metadata.get("mystnb", {})
+    image, figure = described.get("image", {}), described.get("figure", {})
+    faults = [] if "hide-input" in tags(cell) else ["draws a figure without the tag hide-input"]
+    faults += [] if image.get("alt", "").strip() else ["draws a figure without mystnb.image.alt"]
+    faults += [
+        f"draws a figure without mystnb.figure.{k}" for k in ("caption", "name") if not figure.get(k, "").strip()
+    ]
+    return faults + [f"has {number!r} typed in a caption" for number in typed_results(figure.get("caption", ""))]
+
+
+def syntax_faults(source: str) -> list[str]:
+    """Chapters use the package's words: no definitions, and no loops of training or sampling."""
+    faults = []
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            faults.append(f"defines {node.name}")
+        elif isinstance(node, ast.While):
+            faults.append("has a while loop")
+        elif isinstance(node, ast.For) and re.search(r"range|epoch|draw|step|batch", ast.unparse(node).split(":\n")[0]):
+            faults.append(f"loops over {ast.unparse(node.iter)}")
+    return faults
+
+
+def parameter_faults(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """One cell of parameters, each an annotated constant or list."""
+    marked = [cell for cell in cells if "parameters" in tags(cell)]
+    if len(marked) != 1:
+        return [f"has {len(marked)} cells tagged parameters, expected one"]
+    return [
+        f"parameter line {ast.unparse(node)!r} is not `name: type = value` with a type of {', '.join(TYPES)}"
+        for node in parsed(marked[0].source).body
+        if not (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.annotation).partition("[")[0] in TYPES
+            and isinstance(node.value, ast.Constant | ast.List | ast.Dict | ast.UnaryOp)
+        )
+    ]
+
+
+def run_faults(cell: nbformat.NotebookNode) -> list[str]:
+    """Every cell was run, without an error, a warning or a path of the machine in its outputs."""
+    if "nbval-skip" in tags(cell):
+        return ["is tagged nbval-skip: nbval would compare nothing"]
+    faults = [] if cell.execution_count is not None else ["was never run: nbval would compare nothing"]
+    faults += ["has an error"] if any(output.output_type == "error" for output in cell.outputs) else []
+    faults += ["has output on stderr"] if any(output.get("name") == "stderr" for output in cell.outputs) else []
+    shown = [text for o in cell.outputs for text in (o.get("text", ""), o.get("data", {}).get("text/plain", ""))]
+    return faults + [
+        "shows a path of one machine" for text in shown if re.search(r"(^|\W)/(home|root|Users|tmp)/\w", text)
+    ]
+
+
+def dependence_faults(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """No cell that always runs uses a name that only a cell tagged needs-mirabest makes."""
+    optional, faults = set(), []
+    for number, cell in enumerate(cells):
+        names = [node for node in ast.walk(parsed(cell.source)) if isinstance(node, ast.Name)]
+        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        if "needs-mirabest" in tags(cell):
+            optional |= made
+            continue
+        used = {node.id for node in names if isinstance(node.ctx, ast.Load)} - made
+        faults += [
+            f"code cell {number} needs {name}, made where MiraBest is needed" for name in sorted(used & optional)
+        ]
+        optional -= made
+    return faults
+
+
+def chapter_faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """Everything that keeps a notebook from being a chapter, in words."""
+    cells = code_cells(notebook)
+    faults = parameter_faults(cells) + dependence_faults(cells)
+    for number, cell in enumerate(cells):
+        found = syntax_faults(cell.source) + figure_faults(cell) + run_faults(cell)
+        if (lines := len(cell.source.splitlines())) > LONGEST_CELL:
+            found.append(f"has {lines} lines, at most {LONGEST_CELL} are a thin cell")
+        faults += [f"code cell {number} {fault}" for fault in found]
+    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells]
+    if lengths and (median := statistics.median(lengths)) > MEDIAN_CELL:
+        faults.append(f"the median code cell has {median} lines, at most {MEDIAN_CELL} are thin")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            faults += [
+                f"{number!r} is typed in prose, glue it: {cell.source[:60]!r}" for number in typed_results(cell.source)
+            ]
+    return faults
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_is_executed_thin_and_described(path):
+    assert chapter_faults(nbformat.read(path, as_version=4)) == []
+
+
+def test_nearly_every_output_is_compared():
+    cells = [cell for path in CHAPTERS for cell in code_cells(nbformat.read(path, as_version=4))]
+    uncompared = [cell for cell in cells if "nbval-ignore-output" in tags(cell)]
+    assert len(uncompared) <= LARGEST_SHARE_UNCOMPARED * len(cells)
+
+
+def test_every_page_of_the_contents_exists():
+    pages = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+    missing = [page for page in pages if not any((BOOK / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
+    assert missing == []
+
+
+def test_every_chapter_is_in_the_contents():
+    listed = {chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]}
+    assert {path.stem for path in CHAPTERS} <= listed
+
+
+def test_pages_type_no_results():
+    assert {path.name: found for path in BOOK.glob("*.md") if (found := typed_results(path.read_text()))} == {}
+
+
+def good_chapter() -> nbformat.NotebookNode:
+    """The smallest notebook without a fault."""
+    figure = new_output("display_data", data={"image/png": "", "text/plain": "<Figure>"})
+    described = {"image": {"alt": "Two lines"}, "figure": {"name": "fig-lines", "caption": "Beam of 5.4 arcsec."}}
+    return new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# Chapter 1.5\n\nThe error is {glue:text}`error:.2f`, see arXiv:2201.01203 and $T = 0.01$."
+            ),
+            new_code_cell(
+                "seed: int = 3\ngrid: list[float] = [0.1, 1.0]", execution_count=1, metadata={"tags": ["parameters"]}
+            ),
+            new_code_cell(
+                "figures.lines(seed);",
+                execution_count=2,
+                outputs=[figure],
+                metadata={"tags": ["hide-input"], "mystnb": described},
+            ),
+        ]
+    )
+
+
+def test_a_good_chapter_has_no_fault():
+    assert chapter_faults(good_chapter()) == []
+
+
+def spoil_code(source: str, **more):
+    return lambda notebook: notebook.cells.append(new_code_cell(source, **{"execution_count": 3} | more))
+
+
+def spoil_text(source: str):
+    return lambda notebook: notebook.cells.append(new_markdown_cell(source))
+
+
+def without(*keys: str):
+    def change(notebook):
+        place = notebook.cells[2].metadata
+        for key in keys[:-1]:
+            place = place[key]
+        del place[keys[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (spoil_code("x = 1", execution_count=None), "never run"),
+        (spoil_code("x = 1", metadata={"tags": ["nbval-skip"]}), "nbval-skip"),
+        (spoil_code("x", outputs=[new_output("stream", name="stderr", text="careful")]), "stderr"),
+        (spoil_code("x", outputs=[new_output("stream", name="stdout", text="in /home/me/x")]), "path of one machine"),
+        (spoil_code("x", outputs=[new_output("error", ename="E", evalue="", traceback=[])]), "has an error"),
+        (spoil_code("\n".join("x = 1" for _ in range(13))), "13 lines"),
+        (lambda n: n.cells.extend([new_code_cell("a\nb\nc\nd", execution_count=1)] * 5), "median"),
+        (spoil_code("def f(): pass"), "defines f"),
+        (spoil_code("class A: pass"), "defines A"),
+        (spoil_code("while x: pass"), "while loop"),
+        (spoil_code("for i in range(9): step(i)"), "loops over range(9)"),
+        (spoil_code("for epoch in epochs: fit(epoch)"), "loops over epochs"),
+        (spoil_code("a: int = 1", metadata={"tags": ["parameters"]}), "2 cells tagged parameters"),
+        (lambda n: n.cells[1].update(source="seed = 3"), "is not `name: type = value`"),
+        (without("mystnb", "image"), "image.alt"),
+        (without("mystnb", "figure"), "figure.caption"),
+        (without("tags"), "hide-input"),
+        (spoil_text("The error is 9.6 on the test set."), "'9.6' is typed"),
+        (spoil_text("It is wrong for 12 % of them."), "'12 %' is typed"),
+        (spoil_text("```{note}\nAbout 3.2 of them.\n```"), "'3.2' is typed"),
+        (lambda n: n.cells[2].metadata.mystnb.figure.update(caption="Error 0.096"), "'0.096' typed in a caption"),
+        (spoil_code("real = 1", metadata={"tags": ["needs-mirabest"]}), None),
+    ],
+)
+def test_each_fault_is_found(spoil, says):
+    notebook = good_chapter()
+    spoil(notebook)
+    if says is None:
+        assert chapter_faults(notebook) == []
+        spoil_code("print(real)")(notebook)
+        says = "needs real"
+    assert any(says in fault for fault in chapter_faults(notebook))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## 2.1 Data",
+        "`lr = 0.01`",
+        "```python\nx = 0.5\n```",
+        "$0.5$",
+        "$$\n0.5\n$$",
+        "[page](v2.0.md)",
+        "DOI 10.5281/zenodo.42",
+        "pixels of 1.8″",
+        "at 1.4 GHz",
+        "Python 3.11",
+        "a 95 % bootstrap interval",
+        "{cite:p}`a2022`, 12 galaxies",
+    ],
+)
+def test_prose_may_type_what_is_no_result(text):
+    assert typed_results(text) == []
+
+
+def run_nbval(path: Path, **environment: str) -> subprocess.CompletedProcess:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        "--nbval-current-env",
+    ]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RADIO_BNN")}
+    kept |= {"RADIO_BNN_OFFLINE": "1", "RADIO_BNN_CACHE": str(path.parent)} | environment
+    return subprocess.run([*command, str(path)], cwd=ROOT, env=kept, capture_output=True, text=True)
+
+
+def test_cells_that_need_mirabest_are_left_out_and_counted(tmp_path):
+    path = tmp_path / "toy.ipynb"
+    cells = [
+        new_code_cell("print(1)", execution_count=1, outputs=[new_output("stream", name="stdout", text="1\n")]),
+        new_code_cell("raise SystemError", execution_count=2, metadata={"tags": ["needs-mirabest"]}),
+    ]
+    nbformat.write(new_notebook(cells=cells), path)
+    result = run_nbval(path)
+    assert result.returncode == 0, result.stdout
+    assert "1 cells tagged needs-mirabest were left out" in result.stdout
+    assert "1 passed, 1 deselected" in result.stdout
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/somebody/radio_bnn"])
+def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["repository"]["url"] = address
+    for name in ("_ext", "_static", "_extra"):
+        shutil.copytree(BOOK / name, tmp_path / name)
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: page}]\n")
+    (tmp_path / "references.bib").write_text("")
+    (tmp_path / "index.md").write_text("# Title\n")
+    page = new_notebook(
+        cells=[new_markdown_cell("# Page")], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    )
+    nbformat.write(page, tmp_path / "page.ipynb")
+    build = [Path(sys.executable).with_name("jupyter-book"), "build", tmp_path, "-W", "-n", "--keep-going", "--quiet"]
+    result = subprocess.run(build, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    html = (tmp_path / "_build" / "html" / "page.html").read_text()
+    links = [
+        "https://mybinder.org/v2/gh/somebody/radio_bnn/main?urlpath=lab/tree/book/page.ipynb",
+        "https://colab.research.google.com/github/somebody/radio_bnn/blob/main/book/page.ipynb",
+        "https://github.com/somebody/radio_bnn/edit/main/book/page.ipynb",
+        "https://github.com/somebody/radio_bnn/issues/new",
+        '<meta property="og:url" content="https://somebody.github.io/radio_bnn/page.html"',
+    ]
+    assert [link in html for link in links] == [bool(address)] * len(links)
+    assert bool(re.search(r"github\.|mybinder|colab|og:url", html)) == bool(address)
