@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -142,3 +143,9 @@ def make_prior(name: str, *, scale: float | None = None, summed: bool = False) -
     if mixture:
         return PRIORS[name](summed=summed)
     return PRIORS[name]() if scale is None else PRIORS[name](scale=scale)
+
+
+def log_densities(weights: np.ndarray) -> dict[str, np.ndarray]:
+    """log p(w) of every prior with its published values, by title: weights (K,) -> {title: (K,)}, nats."""
+    w = torch.as_tensor(weights, dtype=torch.float64)
+    return {TITLES[name]: make_prior(name).log_prob(w).numpy() for name in PRIORS}

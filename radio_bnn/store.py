@@ -61,9 +61,13 @@ class Run:
     logits: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
 
+    def scores(self, scored: str = "test") -> dict[str, dict[str, float]]:
+        """All stored metrics of one set: {name: {"value", "low", "high"}}."""
+        return self.record["metrics"][scored]
+
     def metric(self, name: str, scored: str = "test") -> metrics.Interval:
         """The stored metric with its 95 % interval over galaxies."""
-        return metrics.Interval(**self.record["metrics"][scored][name])
+        return metrics.Interval(**self.scores(scored)[name])
 
 
 def protocol(config: Config) -> str:

@@ -10,6 +10,7 @@ from radio_bnn.metrics import Interval, paired_bootstrap
 
 Row = Mapping[str, Mapping[str, float]]
 Columns = Mapping[str, tuple[str, str]]
+NO_BREAK = "\u00a0"
 
 # Title of a column: (metric of a record, format). The bootstrap of a binned error is biased, so UCE has no interval.
 SCORES: Columns = {
@@ -60,9 +61,11 @@ def differences(logits: Mapping[str, np.ndarray], labels: np.ndarray, columns: C
     rows = []
     for name, values in others:
         pair = (values, base)
-        rows.append([name, *(f"{paired_bootstrap(m, pair, labels):{spec}}" for m, spec in columns.values())])
+        rows.append([name, *(_shown(paired_bootstrap(m, pair, labels), spec) for m, spec in columns.values())])
     return markdown([f"minus {reference}", *columns], rows)
 
 
 def _shown(interval: Interval, spec: str) -> str:
-    return f"{interval.value:{spec[6:]}}" if spec.startswith("value ") else f"{interval:{spec}}"
+    if spec.startswith("value "):
+        return f"{interval.value:{spec[6:]}}"
+    return f"{interval:{spec}}".replace(" ", NO_BREAK)

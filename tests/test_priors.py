@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from radio_bnn.priors import PRIORS, TITLES, GaussianMixture, Laplace, LaplaceMixture, make_prior
+from radio_bnn.priors import PRIORS, TITLES, GaussianMixture, Laplace, LaplaceMixture, log_densities, make_prior
 
 SCIPY = {
     "gaussian": lambda w: stats.norm.logpdf(w, scale=0.1),
@@ -80,3 +80,9 @@ def test_bad_names_and_scales_are_refused_by_name():
 
 def test_every_prior_has_a_title():
     assert TITLES.keys() == PRIORS.keys()
+
+
+def test_log_densities_are_those_of_every_prior():
+    found = log_densities(np.array([0.0, 0.2]))
+    assert list(found) == list(TITLES.values())
+    np.testing.assert_allclose(found["Gaussian"], SCIPY["gaussian"](np.array([0.0, 0.2])))
