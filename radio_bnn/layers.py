@@ -167,6 +167,18 @@ def posterior(model: nn.Module) -> dict[str, Normal]:
     return out
 
 
+@torch.no_grad()
+def load_posterior(model: nn.Module, q: dict[str, Normal]) -> nn.Module:
+    """Copy ``q`` into the layers of ``model`` (in place) and return it. Raises KeyError for a missing name."""
+    for name, layer in _stochastic(model):
+        if isinstance(layer, _BayesLayer):
+            for part in ("weight", "bias"):
+                mean, scale = q[f"{name}.{part}"]
+                getattr(layer, f"{part}_mean").copy_(mean)
+                getattr(layer, f"{part}_rho").copy_(scale.log())
+    return model
+
+
 def draw_weights(q: dict[str, Normal], generator: torch.Generator | None = None) -> Draw:
     """One draw of all weights of ``q``, by name; differentiable in its means and scales."""
     return {name: mean + scale * _randn_like(mean, generator) for name, (mean, scale) in q.items()}
