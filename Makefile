@@ -18,12 +18,13 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test data chapters lint check-book clean FORCE
+.PHONY: help book test data chapters bench lint check-book clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
 	@echo "make test        set up, lint, unit tests, re-run the chapters' cells, build with warnings as errors"
 	@echo "make chapters    execute the committed chapters in place (needs what they need, MiraBest included)"
+	@echo "make bench       time the engine against a plain implementation and write the table of the appendix"
 	@echo "make check-book  look at every built page in headless Chromium (needs node, npm and Chromium)"
 	@echo "make clean       remove what the others built; $(VENV) stays"
 
@@ -83,6 +84,9 @@ book/_build/html/index.html: $(INSTALLED) FORCE
 
 chapters: data
 	$(BIN)/radio-bnn chapters
+
+bench: $(INSTALLED)
+	TQDM_DISABLE=1 $(BIN)/python benchmarks/table.py book/_generated/benchmarks.md
 
 check-book: book/_build/html/index.html
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "make check-book needs node and npm" >&2; exit 1; }

@@ -1,0 +1,61 @@
+"""Run both benchmarks and write the table that the book's appendix shows: python benchmarks/table.py FILE.md"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Row: (benchmark, key of its JSON line, what it compares, target).
+ROWS = (
+    ("train_step", "ratio_fp32", "training step, float32, over the plain implementation", "2.8"),
+    ("train_step", "ratio_bf16", "training step, bfloat16, over the plain implementation", "4"),
+    (
+        "train_step",
+        "bayesian_over_plain",
+        "time of a Bayesian step over that of a plain CNN, same engine",
+        "at most 1.1",
+    ),
+    ("train_step", "peak_memory_mb", "peak memory of training [MB]", "at most 1500"),
+    ("predict", "ratio_fp32", "prediction, float32, over the batched plain one", "3.8"),
+    ("predict", "ratio_bf16", "prediction, bfloat16, over the batched plain one", "5.5"),
+    ("predict", "ratio_single_fp32", "prediction, float32, over one image and one sample at a time", "26"),
+    ("predict", "ratio_single_bf16", "prediction, bfloat16, over one image and one sample at a time", "40"),
+)
+
+
+def run(name: str) -> list[dict]:
+    """The JSON lines of one benchmark, one per thread count."""
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+def table(results: dict[str, list[dict]]) -> str:
+    """A Markdown table with one column per thread count, and the hardware line."""
+    threads = [line["threads"] for line in results["train_step"]]
+    header = ["", *(f"{n} thread{'s' if n > 1 else ''}" for n in threads), "target"]
+    lines = [header, [":---", *["---:"] * (len(threads) + 1)]]
+    for benchmark, key, title, target in ROWS:
+        lines.append([title, *(f"{line[key]:g}" for line in results[benchmark]), target])
+    where = results["train_step"][-1]
+    hardware = (
+        f"{where['hardware']['processor']}, {where['hardware']['cores']} cores, PyTorch {where['hardware']['torch']}"
+    )
+    note = f"Measured on {hardware}; images: {where['data']}. Ratios are medians over interleaved rounds."
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
+
+
+def main(path: Path) -> None:
+    text = table({name: run(name) for name in ("train_step", "predict")})
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+    print(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
