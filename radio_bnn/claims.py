@@ -1,7 +1,7 @@
 """The claims of the paper, and the rules that judge them: fixed before the runs that they judge.
 
-A claim has one contrast, a number with a 95 % interval whose unit of resampling is the galaxy within seeds, paired where
-the runs share galaxies. The rule turns that interval into a verdict and never looks at anything else.
+A claim has one contrast, a number with a 95 % interval. The unit of resampling is the galaxy within seeds, paired where
+runs share galaxies. The rule turns that interval into a verdict and never looks at anything else.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecid
 class Claim:
     """A claim: what the paper says, the contrast that tests it, and the rule.
 
-    ``rule`` "above": the claim holds where the contrast lies above ``margin``; "below": where it lies below; "within":
-    where its size stays below ``margin``; "outside": where it differs from 0, and fails where it stays within ``margin``.
+    ``rule`` "above": the claim holds where the contrast lies above ``margin``; "below": where it lies below it;
+    "within": where its size stays below it; "outside": where it differs from 0, failing where it stays within it.
     """
 
     id: str
@@ -88,7 +88,7 @@ CLAIMS = {
         ),
         Claim(
             "C7",
-            "A cost function adapted to model misspecification makes no significant difference to the cold posterior effect.",
+            "A cost function adapted to model misspecification makes no significant difference to that effect.",
             "test NLL at T = 1 minus at T = 0.01, second-order PAC-Bayes bound minus ELBO",
             "nats",
             "within",
@@ -156,7 +156,8 @@ class Verdict:
 
     def _repr_mimebundle_(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> dict[str, str]:
         claim = CLAIMS[self.claim]
-        text = f"**{claim.id}**: “{claim.says}”\n\n{claim.contrast}: **{self.number}**\n\nVerdict: **{self.verdict}** ({self.why})."
+        found = f"{claim.contrast}: **{self.number}**"
+        text = f"**{claim.id}**: “{claim.says}”\n\n{found}\n\nVerdict: **{self.verdict}** ({self.why})."
         return {"text/markdown": text, MIME: json.dumps(asdict(self)), "text/plain": f"{claim.id}: {self.verdict}"}
 
 

@@ -117,6 +117,11 @@ class Config:
         return cls(**{**recipe, **changes})
 
     @classmethod
+    def converged(cls, **changes: Any) -> Config:
+        """The recipe whose sigma has stopped moving at its end: exact KL, much faster rho, cosine schedule."""
+        return cls.preview(**{"epochs": 150, "rho_learning_rate": 3e-2, **changes})
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """The Config of a mapping as :func:`to_dict` writes it; unknown names are errors."""
         known = [f.name for f in dataclasses.fields(cls)]

@@ -28,7 +28,7 @@ from radio_bnn.train import Fit, device_name, fit
 
 SCHEMA = 1
 SCORED = ("validation", "test", "uncertain", "hybrid")
-PROTOCOLS = ("published", "published_2021", "preview")
+PROTOCOLS = ("published", "published_2021", "preview", "converged")
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
     [

@@ -18,7 +18,27 @@ def priors() -> list[Config]:
     return [Config.preview(prior=name) for name in PRIORS]
 
 
-QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors}
+TEMPERATURES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
+FEW_TEMPERATURES = (1.0, 0.1, 0.01, 0.001)
+
+
+def chapters(n_seeds: int = 3) -> list[Config]:
+    """Every run that the chapters read, all of one seed before the next; seeds as published (122 + i, 14 + i)."""
+    return [
+        Config.converged(seed=122 + i, data_seed=14 + i, **changes) for i in range(n_seeds) for changes in _one_seed()
+    ]
+
+
+def _one_seed() -> list[dict]:
+    baseline = Config.converged().temperature
+    runs = [{"prior": name} for name in PRIORS] + [{"method": "map"}, {"method": "dropout"}]
+    runs += [{"temperature": t} for t in TEMPERATURES if t != baseline]
+    runs += [{"objective": o, "temperature": t} for o in ("pac2", "pac2_t") for t in FEW_TEMPERATURES]
+    runs += [{"augmentation": a, "temperature": t} for a in ("rotation", "d4") for t in FEW_TEMPERATURES]
+    return runs
+
+
+QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters}
 
 
 def queue(name: str) -> list[Config]:
