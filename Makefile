@@ -18,14 +18,16 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test data chapters bench lint check-book clean FORCE
+.PHONY: help book test data chapters scoreboard bench pdf lint check-book chromium clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
 	@echo "make test        set up, lint, unit tests, re-run the chapters' cells, build with warnings as errors"
 	@echo "make chapters    execute the committed chapters in place (needs what they need, MiraBest included)"
+	@echo "make scoreboard  collect the verdicts of the claim cells again, without executing anything"
 	@echo "make bench       time the engine against a plain implementation and write the table of the appendix"
-	@echo "make check-book  look at every built page in headless Chromium (needs node, npm and Chromium)"
+	@echo "make pdf         print the committed chapters into one PDF file (needs Chromium)"
+	@echo "make check-book  look at every built page in headless Chromium, follow every link (needs node, npm and Chromium)"
 	@echo "make clean       remove what the others built; $(VENV) stays"
 
 # PYTHON=... chooses the interpreter of $(VENV); otherwise the first one found that is new enough.
@@ -85,13 +87,34 @@ book/_build/html/index.html: $(INSTALLED) FORCE
 chapters: data
 	$(BIN)/radio-bnn chapters
 
+scoreboard: $(INSTALLED)
+	$(BIN)/radio-bnn scoreboard
+
 bench: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/python benchmarks/table.py book/_generated/benchmarks.md
 
-check-book: book/_build/html/index.html
-	@command -v node >/dev/null && command -v npm >/dev/null || { echo "make check-book needs node and npm" >&2; exit 1; }
-	@[ -d $(CHECK)/node_modules ] || (cd $(CHECK) && PUPPETEER_SKIP_DOWNLOAD=1 npm install --silent --no-package-lock --no-audit --no-fund)
+# CHROMIUM=... chooses the browser; otherwise the first of the usual names.
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome google-chrome-stable))
+export CHROMIUM
+
+chromium:
+	@[ -n "$(CHROMIUM)" ] || { echo "make: Chromium is needed and was not found; install it (Debian: apt-get install chromium) or name it: make CHROMIUM=/path/to/chromium ..." >&2; exit 1; }
+
+pdf: chromium $(INSTALLED)
+	$(BIN)/jupyter-book build book $(BOOK_FLAGS) --builder singlehtml
+	"$(CHROMIUM)" --headless --no-sandbox --disable-gpu --virtual-time-budget=60000 --no-pdf-header-footer \
+	  --print-to-pdf=book/_build/book.pdf "file://$(CURDIR)/book/_build/singlehtml/index.html"
+	@[ -s book/_build/book.pdf ] && echo "The book is $(CURDIR)/book/_build/book.pdf"
+
+check-book: chromium book/_build/html/index.html $(CHECK)/node_modules/.installed
+	$(CHECK)/node_modules/.bin/linkinator book/_build/html --recurse --check-fragments --verbosity error \
+	  --skip '^https?://(?!localhost|127)'
 	node $(CHECK)/check.mjs book/_build/html
+
+$(CHECK)/node_modules/.installed: $(CHECK)/package.json
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "make check-book needs node and npm" >&2; exit 1; }
+	@cd $(CHECK) && PUPPETEER_SKIP_DOWNLOAD=1 npm install --silent --no-package-lock --no-audit --no-fund
+	@touch $@
 
 clean:
 	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache

@@ -85,8 +85,10 @@ def run_all(
     ``parameters`` holds one mapping per chapter. Names and values are checked before anything runs, and no chapter
     changes unless all of them ran. With ``out`` the chapters are executed in a copy of the book in that folder, where
     ``_generated/`` then holds their times and the machine's description; there, cells that need MiraBest keep their
-    stored output under a note where it is absent.
+    stored output under a note where it is absent. The scoreboard is written anew in either case.
     """
+    from radio_bnn import scoreboard
+
     book, parameters = Path(book), parameters or {}
     known = chapters_of(book)
     names = list(names) or list(known)
@@ -107,6 +109,7 @@ def run_all(
         write(notebook, known[name])
     if out is not None:
         write_times(Path(out), values, seconds)
+    scoreboard.write(book if out is None else out)
     return seconds
 
 

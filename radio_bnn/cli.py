@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"radio-bnn {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_chapters(commands)
+    add_prune(commands)
+    add_scoreboard(commands)
     add_sweep(commands)
     return top
 
@@ -53,6 +55,39 @@ def chapters(options: argparse.Namespace) -> None:
     seconds = run_all(options.names, parameters, book=options.book, out=options.out, timeout=options.timeout)
     for name, value in seconds.items():
         print(f"{name}: {value:.0f} s")
+
+
+def add_prune(commands: argparse._SubParsersAction) -> None:
+    """`radio-bnn prune`: make the pruning records that the book still lacks."""
+    text = "Prune trained posteriors, training first where none is kept, and store what is missing."
+    command = commands.add_parser("prune", help="make the pruning records", description=text)
+    command.add_argument("--seeds", type=int, default=3, metavar="N", help="how many training seeds (default: 3)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where records go (default: the book's results)")
+    command.set_defaults(command=prune)
+
+
+def prune(options: argparse.Namespace) -> None:
+    """Make the missing pruning records and say how many were stored."""
+    from radio_bnn.prune_records import configs, run
+    from radio_bnn.store import committed_folder
+
+    folder = options.out or committed_folder() / "pruning"
+    print(f"{len(run(configs(options.seeds), folder))} pruning records stored in {folder}")
+
+
+def add_scoreboard(commands: argparse._SubParsersAction) -> None:
+    """`radio-bnn scoreboard`: collect the verdicts of the claim cells."""
+    text = "Write the scoreboard from the stored outputs of the claim cells. `chapters` does it too."
+    command = commands.add_parser("scoreboard", help="collect the verdicts of the claim cells", description=text)
+    command.add_argument("--book", type=Path, default=Path("book"), metavar="DIR", help="the book (default: book)")
+    command.set_defaults(command=scoreboard)
+
+
+def scoreboard(options: argparse.Namespace) -> None:
+    """Write the scoreboard and name the file."""
+    from radio_bnn.scoreboard import write
+
+    print(write(options.book))
 
 
 def add_sweep(commands: argparse._SubParsersAction) -> None:

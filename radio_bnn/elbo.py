@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from radio_bnn.augment import orbit_forward, orbit_of
 from radio_bnn.config import Config
 from radio_bnn.layers import Draw, Normal, draw_weights, local_draw, one_draw, posterior
 from radio_bnn.priors import Prior, gaussian_log_prob
@@ -65,6 +66,16 @@ def negative_elbo(nll: Tensor, kl: Tensor, *, temperature: float, share: float) 
     return nll + temperature * share * kl
 
 
+def cold_posterior_scale(scale: float, temperature: float) -> float:
+    """s sqrt(T): the Gaussian prior scale at which tempering the likelihood is tempering the whole posterior.
+
+    Wenzel et al. (2020) raise the posterior to the power 1/T: E[-log p(D|w)] + E[-log p(w)] - T H[q], with entropy H.
+    ``negative_elbo`` has T E[-log p(w)] instead. For N(0, s^2) the first at scale s is the second at s sqrt(T), but for
+    a constant.
+    """
+    return scale * temperature**0.5
+
+
 def pac2_variance(l1: Tensor, l2: Tensor, *, tight: bool, detached: bool = False) -> Tensor:
     """Second-order PAC-Bayes variance term per image from two independent draws (Masegosa 2020).
 
@@ -108,7 +119,7 @@ def minibatch_terms(
     """The objective of ``config`` on one minibatch of the N = ``n_train`` training images.
 
     elbo: sum -l + T share KL. pac2, pac2_t: sum -(l + l')/2 - sum V + T share KL with two independent draws.
-    Deterministic networks (method map, dropout) have KL 0.
+    Deterministic networks (method map, dropout) have KL 0. With an orbit augmentation l is the orbit likelihood.
     """
     likelihoods, draws = _likelihoods(model, x, labels, config, generator)
     nll = -torch.stack(likelihoods).mean(0).sum()
@@ -128,10 +139,11 @@ def minibatch_terms(
 
 def _likelihoods(model, x, labels, config: Config, generator) -> tuple[list[Tensor], list[Draw]]:
     scope = local_draw if config.estimator == "local" else one_draw
+    orbit = orbit_of(config.augmentation)
     likelihoods, draws = [], []
     for _ in range(1 if config.objective == "elbo" else 2):
         with scope(model, generator) as draw:
-            likelihoods.append(log_likelihood(model(x), labels))
+            likelihoods.append(log_likelihood(orbit_forward(model, x, orbit), labels))
         draws.append(draw)
     return likelihoods, draws
 

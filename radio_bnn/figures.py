@@ -214,3 +214,214 @@ def against_null(
     ax.set_xlim(0, None)
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, ncols=2)
+
+
+Curve = Mapping[float, tuple[tuple[float, float, float], Sequence[float]] | None]
+
+
+def against_temperature(
+    ax: Axes, curves: Mapping[str, Curve], *, label: str, guessing: float | None = None, yscale: str = "linear"
+) -> None:
+    """Curves {T: ((value, low, high), values of the seeds)} on a logarithmic temperature axis.
+
+    Bars are the intervals, small dots the seeds; a cross on the axis is a run of which there is no record (None). A
+    dotted line is drawn at the score of ``guessing``. Series stand a little apart, at the same temperatures.
+    """
+    for place, ((name, curve), colour, line) in enumerate(zip(curves.items(), COLOURS, LINES, strict=False)):
+        apart = 10 ** (0.05 * (place - (len(curves) - 1) / 2))
+        found = {t * apart: point for t, point in sorted(curve.items()) if point is not None}
+        middle = [value for (value, _, _), _ in found.values()]
+        ax.plot(list(found), middle, color=colour, ls=line, marker="o", ms=5, label=name)
+        for t, ((_, low, high), values) in found.items():
+            ax.plot([t, t], [low, high], color=colour, lw=1.5)
+            ax.plot([t] * len(values), values, "o", color=colour, ms=2.5, mfc="white", mew=0.8)
+        absent = [t * apart for t, point in curve.items() if point is None]
+        ax.plot(absent, [0.015] * len(absent), "x", color=colour, ms=5, transform=ax.get_xaxis_transform())
+    if guessing is not None:
+        ax.axhline(guessing, color=BLACK, lw=1, ls=":")
+        ax.annotate("guessing", (0, guessing), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
+    ax.set(xscale="log", xlabel="temperature T", ylabel=label)
+    if all(point is None for curve in curves.values() for point in curve.values()):
+        ax.text(0.5, 0.7, "not run", ha="center", transform=ax.transAxes)
+        ax.set_yticks([])
+    else:
+        ax.set_yscale(yscale)
+
+
+def kl_budget(ax: Axes, cost: Curve, *, budget: float) -> None:
+    """The complexity cost of whole posteriors against T, under what a posterior may cost: ``budget`` / T, in nats."""
+    against_temperature(ax, {"KL divergence of the trained posterior": cost}, label="nats, over all weights")
+    t = np.geomspace(min(cost), max(cost), 50)
+    ax.plot(t, budget / t, color=BLACK, ls="--", label="budget: the NLL of guessing / T")
+    ax.fill_between(t, budget / t, 10 * budget / t.min(), color="#dddddd", lw=0, label="objective worse than guessing")
+    ax.set(yscale="log", ylim=(budget / 100, 10 * budget / t.min()))
+    ax.legend(loc="lower left", fontsize=8)
+
+
+def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:
+    """Signal-to-noise of a gradient against the temperature, one line per estimator: {name: {T: ratio}}."""
+    for (name, by_temperature), colour, line in zip(ratios.items(), COLOURS, LINES, strict=False):
+        t = sorted(by_temperature)
+        ax.plot(t, [by_temperature[x] for x in t], color=colour, ls=line, marker="o", ms=5, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="gradient signal / noise")
+    ax.legend()
+
+
+def orbit(views: Sequence[np.ndarray], p_fri: Sequence[float], *, source: str) -> Figure:
+    """One galaxy turned by right angles, and below its mirror image, each with a network's probability of FRI."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 4, figsize=(8, 4.9))
+    for element, (ax, view, p) in enumerate(zip(axes.flat, views, p_fri, strict=True)):
+        galaxy(ax, view, f"{90 * (element % 4)}°{', mirrored' * (element > 3)}\nP(FRI) = {p:.2f}")
+    credit(figure, source)
+    return figure
+
+
+def posterior_samples(axes: Sequence[Axes], probs: np.ndarray, title: str) -> None:
+    """The softmax values of one galaxy, draw by draw (left) and as histograms (right); probs (S, 2)."""
+    draws, histogram = axes
+    for values, name, marker, line in zip(probs.T, ("FRI", "FRII"), "ox", ("-", "--"), strict=True):
+        style = {"color": FR_COLOUR[name], "label": name}
+        draws.plot(np.arange(1, len(values) + 1), values, marker, ms=3.5, alpha=0.8, **style)
+        bins = np.linspace(0, 1, 21)
+        histogram.hist(values, bins, orientation="horizontal", histtype="step", lw=2, ls=line, **style)
+    draws.set(xlabel="draw of the weights", ylabel="class probability", ylim=(-0.04, 1.04))
+    draws.set_title(title, fontsize=10, loc="left")
+    draws.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, handletextpad=0.3)
+    histogram.set(xlabel="draws per bin", ylim=(-0.04, 1.04))
+
+
+def cumulative(ax: Axes, values: Mapping[str, np.ndarray], *, label: str) -> None:
+    """The share of each group's galaxies below a value: {group: (N,)}."""
+    for (name, group), colour, line in zip(values.items(), COLOURS, LINES, strict=False):
+        share = np.arange(len(group) + 1) / len(group)
+        ends = np.concatenate([[0], np.sort(group)])
+        ax.step(ends, share, where="post", color=colour, ls=line, lw=2, label=f"{name} ({len(group)})")
+    ax.set(xlabel=label, ylabel="share of galaxies below", ylim=(0, 1.01), xlim=(0, None))
+    ax.legend(loc="lower right")
+
+
+def entropy_against_error(ax: Axes, p: np.ndarray) -> None:
+    """What the UCE compares for a calibrated galaxy whose rarer class has the probability p (K,), 0..1/2."""
+    entropy = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    ax.fill_between(p, 2 * p, entropy, color="#dddddd", label="counted as miscalibration")
+    ax.plot(p, entropy, color=BLUE, lw=2, label="entropy / ln 2")
+    ax.plot(p, 2 * p, color=VERMILION, ls="--", lw=2, label="2 × error")
+    ax.set(xlabel="probability of an error", ylabel="uncertainty, error (both 0 to 1)", xlim=(0, 0.5), ylim=(0, 1.02))
+    ax.legend(loc="lower right")
+
+
+def calibration_by_class(
+    axes: Sequence[Axes], runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], panels: Mapping[str, str]
+) -> None:
+    """A calibration error per row and panel, one dot per seed on the range of a perfectly calibrated network.
+
+    runs {row: the metrics of each seed's run}; panels {title: metric without its ending "_percent"}. A row without
+    runs says "not run".
+    """
+    for ax, (title, metric) in zip(axes, panels.items(), strict=True):
+        for row, seeds in enumerate(runs.values()):
+            step = 0.8 / max(len(seeds), 1)
+            for place, scores in enumerate(seeds):
+                _dot_on_null(ax, row - 0.4 + step * (place + 0.5), 0.8 * step, scores, metric)
+        right = max(ax.get_xlim()[1], 1)
+        for row in [row for row, seeds in enumerate(runs.values()) if not seeds]:
+            ax.text(right * 0.03, row, "not run", va="center", fontsize=8, color="#555555")
+        ax.set(xlim=(0, right), ylim=(len(runs) - 0.5, -0.5), yticks=range(len(runs)), yticklabels=list(runs))
+        ax.set(xlabel="UCE [%]", title=title)
+        ax.grid(axis="y", visible=False)
+
+
+def _dot_on_null(ax: Axes, y: float, height: float, scores: Mapping[str, Mapping[str, float]], metric: str) -> None:
+    null = scores.get(f"{metric}_null_percent")
+    if null:
+        ax.barh(y, null["high"] - null["low"], left=null["low"], height=height, color="#cccccc")
+        ax.plot([null["value"]] * 2, [y - height / 2, y + height / 2], color="#777777", lw=1.5)
+    ax.plot(scores[f"{metric}_percent"]["value"], y, "o", color=BLACK, ms=5)
+
+
+def reliability(ax: Axes, diagram: Sequence[np.ndarray], *, title: str = "") -> None:
+    """Observed share of FRII against the predicted one, on consistency bars; the number of galaxies at each point.
+
+    diagram: mean forecast, frequency, ends of the consistency band, count of every bin, (B,) each.
+    """
+    forecast, frequency, low, high, count = diagram
+    ax.plot([0, 1], [0, 1], color="#777777", lw=1, ls="--")
+    ax.vlines(forecast, low, high, color="#c4c4c4", lw=9, label="if calibrated (95 %)")
+    ax.plot(forecast, frequency, "o", color=BLUE, ms=6, label="observed")
+    for x, y, n in zip(forecast, frequency, count, strict=True):
+        ax.annotate(f"{n}", (x, y), (6, 0), textcoords="offset points", fontsize=8, va="center")
+    ax.set(xlabel="predicted probability of FRII", ylabel="share that is FRII", aspect="equal")
+    ax.set(xlim=(-0.03, 1.08), ylim=(-0.03, 1.03))
+    ax.set_title(title, fontsize=10)
+    ax.legend(loc="lower right", fontsize=8)
+
+
+def rejection(ax: Axes, curves: Mapping[str, np.ndarray], *, label: str) -> None:
+    """A score of the galaxies kept against the share rejected: {order: (R, N)}, mean and range of R seeds."""
+    for (name, seeds), colour, line in zip(curves.items(), COLOURS, LINES, strict=False):
+        share = 100 * np.arange(seeds.shape[1]) / seeds.shape[1]
+        ax.plot(share, seeds.mean(axis=0), color=colour, ls=line, lw=2, label=name)
+        ax.fill_between(share, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.15, lw=0)
+    ax.set(xlabel="galaxies rejected [%]", ylabel=label, xlim=(0, 100), ylim=(0, None))
+    ax.legend(fontsize=8)
+
+
+def signal_to_noise(axes: Sequence[Axes], edges: np.ndarray, counts: Mapping[str, np.ndarray]) -> None:
+    """Density of the SNR per dB, and the share of weights below; edges (B + 1,) dB, {name: (R, B)}, mean and range."""
+    density, share = axes
+    for (name, seeds), colour, line in zip(counts.items(), (BLACK, *COLOURS), LINES, strict=False):
+        part = seeds / seeds.sum(axis=1, keepdims=True)
+        _band(density, (edges[1:] + edges[:-1]) / 2, part / np.diff(edges), colour, line, name)
+        _band(share, edges[1:], part.cumsum(axis=1), colour, line, name)
+    density.set(xlabel="signal-to-noise |μ|/σ [dB]", ylabel="weights [share per dB]", ylim=(0, None))
+    share.set(xlabel="signal-to-noise |μ|/σ [dB]", ylabel="share of weights below", ylim=(0, 1.01))
+    if counts:
+        density.legend(fontsize=8)
+    else:
+        for ax in axes:
+            not_run(ax)
+
+
+def pruning_curves(
+    ax: Axes, fractions: Sequence[float], curves: Mapping[str, np.ndarray], *, label: str, legend: bool = False
+) -> None:
+    """The change of a score against the pruned share of the weights: {name: (R, F)}, mean and range of R seeds."""
+    ax.axhline(0, color="#777777", lw=1)
+    for (name, seeds), colour, line in zip(curves.items(), COLOURS, LINES, strict=False):
+        _band(ax, 100 * np.asarray(fractions), seeds, FR_COLOUR.get(name, colour), line, name)
+    ax.set(xlabel="fully-connected weights pruned [%]", ylabel=label, xlim=(0, 100))
+    if not curves:
+        not_run(ax)
+    elif legend:
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
+
+
+def regimes(ax: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
+    """Stacked shares of the weights in each regime: {layer: {regime: share}}, each adding up to 1."""
+    colours = {"likelihood": BLUE, "between": "#dddddd", "prior": ORANGE}
+    for row, parts in enumerate(shares.values()):
+        left = 0.0
+        for (regime, share), hatch in zip(parts.items(), ("", "..", "//"), strict=True):
+            named = {"label": regime} if row == 0 else {}
+            ax.barh(row, 100 * share, left=left, height=0.6, color=colours[regime], hatch=hatch, ec="white", **named)
+            left += 100 * share
+    ax.set(yticks=range(len(shares)), yticklabels=list(shares), xlim=(0, 100))
+    ax.set_xlabel("weights [%] whose scale is set by")
+    ax.grid(axis="y", visible=False)
+    if shares:
+        ax.invert_yaxis()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
+    else:
+        not_run(ax)
+
+
+def not_run(ax: Axes) -> None:
+    """Write over empty axes that the runs they would show do not exist."""
+    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")
+
+
+def _band(ax: Axes, x: np.ndarray, seeds: np.ndarray, colour: str, line: object, name: str) -> None:
+    ax.plot(x, seeds.mean(axis=0), color=colour, ls=line, lw=2, label=name)
+    ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.15, lw=0)

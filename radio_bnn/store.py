@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import time
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import radio_bnn
 from radio_bnn import metrics
+from radio_bnn.augment import orbit_of
 from radio_bnn.config import Config, run_id
 from radio_bnn.data import Splits, load
 from radio_bnn.data.mirabest import cache_folder
 from radio_bnn.data.simulate import scaled_counts
+from radio_bnn.models import build
 from radio_bnn.predict import predict
 from radio_bnn.seeds import generator
 from radio_bnn.train import Fit, device_name, fit
@@ -73,7 +77,7 @@ class Run:
 def protocol(config: Config) -> str:
     """The name of the protocol whose recipe ``config`` follows, or "custom"."""
     for name in PROTOCOLS:
-        reference = getattr(Config, name)()
+        reference = getattr(Config, name)(augmentation=config.augmentation)
         recipe = [f.name for f in dataclasses.fields(Config) if f.name not in VARIED]
         if all(getattr(config, f) == getattr(reference, f) for f in recipe):
             return name
@@ -140,8 +144,13 @@ def load_or_run_all(configs: list[Config], *, recompute: bool = False, device: s
     return [load_or_run(config, recompute=recompute, device=device) for config in configs]
 
 
-def execute(config: Config, folder: Path, *, device: str = "auto", progress: bool = True) -> Run:
-    """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically."""
+def execute(
+    config: Config, folder: Path, *, device: str = "auto", progress: bool = True, keep_posterior: bool = False
+) -> Run:
+    """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically.
+
+    ``keep_posterior`` also writes the trained network there, for ``posterior_of``.
+    """
     splits = load_data(config)
     checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
     threads, started = torch.get_num_threads(), time.perf_counter()
@@ -153,6 +162,8 @@ def execute(config: Config, folder: Path, *, device: str = "auto", progress: boo
         torch.set_num_threads(threads)
     labels = {name: splits[name].labels for name in SCORED}
     record = make_record(trained, logits, labels, splits, device=device, seconds=time.perf_counter() - started)
+    if keep_posterior:
+        write_posterior(trained, folder)
     write(Run(config, record, logits, labels), folder)
     checkpoint.unlink(missing_ok=True)
     return Run(config, record, logits, labels)
@@ -175,6 +186,7 @@ def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dic
             splits[name].images,
             samples=samples,
             precision=config.precision,
+            orbit=orbit_of(config.augmentation),
             generator=generator(config.seed, "predict", device=device),
             progress=progress,
         ).astype(np.float16)
@@ -233,6 +245,41 @@ def write(run: Run, folder: Path) -> None:
     partial = folder / f"{base.name}.{os.getpid()}.partial.json"
     partial.write_text(json.dumps(run.record, indent=1) + "\n")
     os.replace(partial, base.with_suffix(".json"))
+
+
+def write_posterior(trained: Fit, folder: Path) -> None:
+    """Write means and rhos of a trained network as float16 to ``<run_id>.posterior.npz`` (0.9 MB), atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: value.cpu().numpy().astype(np.float16) for name, value in trained.model.state_dict().items()}
+    identity = run_id(trained.config)
+    partial = folder / f"{identity}.posterior.{os.getpid()}.partial.npz"
+    np.savez_compressed(partial, config=json.dumps(trained.config.to_dict()), **arrays)
+    os.replace(partial, folder / f"{identity}.posterior.npz")
+
+
+def posterior_of(config: Config) -> nn.Module | None:
+    """The trained network of ``config`` from the book's results or the user's cache, or None if neither kept it.
+
+    Raises ValueError for a file that is not whole or not of its config.
+    """
+    for folder in (committed_folder(), cached_folder()):
+        if (path := folder / f"{run_id(config)}.posterior.npz").exists():
+            return _read_posterior(path, config)
+    return None
+
+
+def _read_posterior(path: Path, config: Config) -> nn.Module:
+    model = build(config, generator(config.seed, "init"))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "config"}
+            stored = Config.from_dict(json.loads(str(arrays["config"])))
+        model.load_state_dict(weights)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as problem:
+        raise ValueError(f"posterior {path.name} cannot be read ({problem}): delete it and train again") from problem
+    if stored != config:
+        raise ValueError(f"posterior {path.name} holds another config: it is never edited or renamed; delete it")
+    return model
 
 
 def expected_seconds(configs: list[Config]) -> float | None:

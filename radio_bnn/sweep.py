@@ -35,10 +35,17 @@ def _one_seed() -> list[dict]:
     runs += [{"temperature": t} for t in TEMPERATURES if t != baseline]
     runs += [{"objective": o, "temperature": t} for o in ("pac2", "pac2_t") for t in FEW_TEMPERATURES]
     runs += [{"augmentation": a, "temperature": t} for a in ("rotation", "d4") for t in FEW_TEMPERATURES]
+    runs += [{"augmentation": "orbit_logits", "temperature": t} for t in (baseline, 1.0)]
     return runs
 
 
-QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters}
+def precision() -> list[Config]:
+    """Paired seeds in bfloat16 and in float32, to see what the former changes."""
+    seeds = range(3)
+    return [Config.converged(seed=122 + i, data_seed=14 + i, precision=p) for i in seeds for p in ("bf16", "float32")]
+
+
+QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters, "precision": precision}
 
 
 def queue(name: str) -> list[Config]:

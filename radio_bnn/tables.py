@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from radio_bnn.calibration import summarise_sets
 from radio_bnn.metrics import Interval, paired_bootstrap
 
 Row = Mapping[str, Mapping[str, float]]
@@ -65,7 +66,46 @@ def differences(logits: Mapping[str, np.ndarray], labels: np.ndarray, columns: C
     return markdown([f"minus {reference}", *columns], rows)
 
 
+def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, np.ndarray | None]) -> str:
+    """Conformal sets in percent of galaxies: {(set of galaxies, kind of threshold): (N, 2) boolean}.
+
+    labels {set of galaxies: (N,), or None where the galaxies are neither FRI nor FRII}.
+    """
+    columns = [
+        "covered [%]",
+        "FRI covered [%]",
+        "FRII covered [%]",
+        "one class [%]",
+        "both: ask a human [%]",
+        "none [%]",
+    ]
+    rows = []
+    for (name, kind), members in sets.items():
+        true = labels[name]
+        covered, *sizes = summarise_sets(members, true)
+        by_class = [None if true is None else members[true == c, c].mean() * 100 for c in (0, 1)]
+        cells = [None if true is None else covered, *by_class, *sizes]
+        rows.append([name, kind, *("–" if cell is None else f"{cell:.0f}" for cell in cells)])
+    return markdown(["galaxies", "threshold", *columns], rows)
+
+
 def _shown(interval: Interval, spec: str) -> str:
     if spec.startswith("value "):
         return f"{interval.value:{spec[6:]}}"
     return f"{interval:{spec}}".replace(" ", NO_BREAK)
+
+
+def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, first: str) -> str:
+    """One column per series, {title: {row: number with interval}}, rows in the order of their appearance.
+
+    A cell is formatted with ``spec``; None reads "not run", and a row that a series does not have "–".
+    """
+    rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
+    body = [[row, *(_cell(cells, row, spec) for cells in columns.values())] for row in rows]
+    return markdown([first, *columns], body)
+
+
+def _cell(cells: Mapping[object, object], row: object, spec: str) -> str:
+    if row not in cells:
+        return "–"
+    return "not run" if cells[row] is None else f"{cells[row]:{spec}}".replace(" ", NO_BREAK)

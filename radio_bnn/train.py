@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from radio_bnn import metrics
-from radio_bnn.augment import View, network_input, training_view
+from radio_bnn.augment import View, network_input, orbit_of, training_view
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, Splits
 from radio_bnn.elbo import Terms, minibatch_terms
@@ -215,9 +215,8 @@ def _selection_logits(model: nn.Module, config: Config, epoch: int, validation) 
     device = next(model.parameters()).device
     single = config.method == "map" or config.selection == "single_sample_error"
     draws = 1 if single else SELECTION_DRAWS
-    return predict(
-        model, validation, samples=draws, generator=generator(config.seed, "validate", epoch=epoch, device=device)
-    )
+    noise = generator(config.seed, "validate", epoch=epoch, device=device)
+    return predict(model, validation, samples=draws, generator=noise, orbit=orbit_of(config.augmentation))
 
 
 def _remember(state: State, config: Config, terms: dict[str, float], nll: float, error: float) -> None:

@@ -3,10 +3,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from scenarios import images
+from scenarios import closeness, images, network
 
-from radio_bnn.augment import d4_element, rotate, training_view
+from radio_bnn.augment import (
+    D4,
+    d4_element,
+    log_mean_probs,
+    mean_logits,
+    network_input,
+    orbit,
+    orbit_forward,
+    orbit_of,
+    rotate,
+    training_view,
+)
+from radio_bnn.config import CHOICES
 from radio_bnn.data.galaxies import normalise
+from radio_bnn.layers import one_draw
 from radio_bnn.seeds import generator
 from radio_bnn.sparse import Windows
 
@@ -47,3 +60,60 @@ def test_views_select_and_draw_by_their_generator():
     assert first.rows.shape != other.rows.shape or not torch.equal(first.rows, other.rows)
     view = training_view("d4", pixels, generator=generator(0, "view"))
     assert len({tuple(view(index).site.tolist()) for _ in range(40)}) == 8
+    orbit_view = training_view("orbit_logits", pixels, generator=generator(0, "view"))(index)
+    assert torch.equal(orbit_view.rows, plain.rows)
+
+
+def dense_orbit(pixels: np.ndarray) -> list[torch.Tensor]:
+    """The eight views made by numpy, without the package's own turns or windows."""
+    flipped = pixels[:, :, ::-1]
+    views = [np.rot90(p, k, axes=(1, 2)) for p in (pixels, flipped) for k in range(4)]
+    return [normalise(np.ascontiguousarray(view), torch.float64) for view in views]
+
+
+BY_HAND = {
+    "logits": lambda views: sum(views) / 8,
+    "probs": lambda views: (sum(torch.softmax(view, -1) for view in views) / 8).log(),
+}
+
+
+@pytest.mark.parametrize("average", BY_HAND)
+def test_the_orbit_average_is_the_average_over_eight_turned_images(average):
+    model, pixels = network(), images(3)
+    with one_draw(model, generator(0, "noise")), torch.no_grad():
+        found = orbit_forward(model, network_input(pixels, dtype=torch.float64), average)
+        by_hand = BY_HAND[average]([model(view) for view in dense_orbit(pixels)])
+    assert closeness(found, by_hand) < 1e-12
+
+
+@pytest.mark.parametrize("average", BY_HAND)
+@pytest.mark.parametrize("element", D4)
+def test_the_orbit_average_is_invariant_and_the_network_is_not(average, element):
+    model, x = network(), network_input(images(2), dtype=torch.float64)
+    with one_draw(model, generator(0, "noise")), torch.no_grad():
+        turned = d4_element(x, element)
+        assert closeness(orbit_forward(model, turned, average), orbit_forward(model, x, average)) < 1e-12
+        if element:
+            assert closeness(model(turned), model(x)) > 1e-6
+
+
+def test_averages_of_equal_views_are_the_view_and_of_unequal_views_differ():
+    view = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+    same, opposed = view.expand(8, 1, 2), torch.stack([view, -2 * view] * 4)
+    torch.testing.assert_close(mean_logits(same), view)
+    torch.testing.assert_close(log_mean_probs(same), view.log_softmax(-1))
+    assert (mean_logits(opposed).softmax(-1) - log_mean_probs(opposed).exp()).abs().max() > 0.05
+
+
+def test_every_orbit_of_a_config_has_its_average():
+    orbits = [orbit_of(name) for name in CHOICES["augmentation"]]
+    assert orbits == ["none", "none", "none", "logits", "probs"]
+    with pytest.raises(ValueError, match="orbit='mean'.*logits"):
+        orbit_forward(network(), network_input(images(1), dtype=torch.float64), "mean")
+
+
+def test_an_orbit_starts_with_the_image_and_has_eight_views():
+    pixels = torch.as_tensor(images(1))
+    views = orbit(pixels)
+    assert torch.equal(views[0], pixels)
+    assert len({tuple(view.flatten().tolist()) for view in views}) == 8

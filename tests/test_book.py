@@ -16,11 +16,15 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from radio_bnn.chapters import TYPES
+from radio_bnn import claims, scoreboard
+from radio_bnn.chapters import TYPES, check, read_parameters
+from radio_bnn.metrics import Interval
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+PROFILES = sorted((BOOK / "params").glob("*.yml"))
+AUTOMODULE = re.compile(r"^\.\. automodule:: (\S+)$", re.MULTILINE)
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 LONGEST_CELL = 12
 MEDIAN_CELL = 3
@@ -145,12 +149,31 @@ def dependence_faults(cells: list[nbformat.NotebookNode]) -> list[str]:
     return faults
 
 
+def claim_faults(cell: nbformat.NotebookNode) -> list[str]:
+    """A claim cell is tagged, and shows one verdict, which is that of today's rules on its own numbers."""
+    records = [output.data[claims.MIME] for output in cell.outputs if claims.MIME in output.get("data", {})]
+    if ("claim" in tags(cell)) != (len(records) == 1):
+        return [f"shows {len(records)} verdicts and is tagged {tags(cell)}: tag exactly the cells that judge a claim"]
+    verdicts = [scoreboard.entry(record, "chapter").verdict for record in records]
+    return [
+        f"shows {v.verdict!r} for {v.claim}, the rules say {judged(v).verdict!r}: execute the chapter again"
+        for v in verdicts
+        if v != judged(v)
+    ]
+
+
+def judged(verdict: claims.Verdict) -> claims.Verdict:
+    """What the rules say to the numbers of a verdict."""
+    contrast = None if verdict.value is None else Interval(verdict.value, verdict.low, verdict.high)
+    return claims.judge(verdict.claim, contrast, seeds=verdict.seeds)
+
+
 def chapter_faults(notebook: nbformat.NotebookNode) -> list[str]:
     """Everything that keeps a notebook from being a chapter, in words."""
     cells = code_cells(notebook)
     faults = parameter_faults(cells) + dependence_faults(cells)
     for number, cell in enumerate(cells):
-        found = syntax_faults(cell.source) + figure_faults(cell) + run_faults(cell)
+        found = syntax_faults(cell.source) + figure_faults(cell) + run_faults(cell) + claim_faults(cell)
         if (lines := len(cell.source.splitlines())) > LONGEST_CELL:
             found.append(f"has {lines} lines, at most {LONGEST_CELL} are a thin cell")
         faults += [f"code cell {number} {fault}" for fault in found]
@@ -185,6 +208,29 @@ def test_every_page_of_the_contents_exists():
 def test_every_chapter_is_in_the_contents():
     listed = {chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]}
     assert {path.stem for path in CHAPTERS} <= listed
+
+
+def test_the_scoreboard_is_what_the_claim_cells_say():
+    expected = scoreboard.page(scoreboard.collect(BOOK))
+    assert (BOOK / scoreboard.FILE).read_text() == expected, "run `make scoreboard` and commit the file"
+    assert f"{{include}} {scoreboard.FILE}" in (BOOK / "index.md").read_text()
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_profiles_fit_the_chapters(path):
+    for chapter, parameters in read_parameters(path).items():
+        check(BOOK / f"{chapter}.ipynb", parameters)
+
+
+def test_the_promised_profiles_exist():
+    assert {path.stem for path in PROFILES} >= {"quick", "published", "converged"}
+
+
+def test_every_module_is_in_the_package_reference_once():
+    modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "radio_bnn").rglob("*.py")]
+    names = {".".join(module.parts).removesuffix(".__init__") for module in modules} - {"radio_bnn"}
+    listed = [name for page in BOOK.glob("reference_*.md") for name in AUTOMODULE.findall(page.read_text())]
+    assert sorted(listed) == sorted(names)
 
 
 def test_pages_type_no_results():
@@ -235,6 +281,15 @@ def without(*keys: str):
     return change
 
 
+VERDICT, STALE = (
+    new_output("execute_result", data=verdict._repr_mimebundle_(), execution_count=3)
+    for verdict in (
+        claims.judge("C3", Interval(0.0, -1.0, 1.0), seeds=3),
+        claims.Verdict("C3", claims.REPRODUCED, "the interval lies below 2", 0.0, -1.0, 1.0, seeds=1),
+    )
+)
+
+
 @pytest.mark.parametrize(
     "spoil, says",
     [
@@ -255,6 +310,9 @@ def without(*keys: str):
         (without("mystnb", "image"), "image.alt"),
         (without("mystnb", "figure"), "figure.caption"),
         (without("tags"), "hide-input"),
+        (spoil_code("judge()", outputs=[VERDICT]), "shows 1 verdicts"),
+        (spoil_code("judge()", metadata={"tags": ["claim"]}), "shows 0 verdicts"),
+        (spoil_code("judge()", outputs=[STALE], metadata={"tags": ["claim"]}), "the rules say 'undecided'"),
         (spoil_text("The error is 9.6 on the test set."), "'9.6' is typed"),
         (spoil_text("It is wrong for 12 % of them."), "'12 %' is typed"),
         (spoil_text("```{note}\nAbout 3.2 of them.\n```"), "'3.2' is typed"),
@@ -305,10 +363,35 @@ def run_nbval(path: Path, **environment: str) -> subprocess.CompletedProcess:
         "no:cacheprovider",
         "--nbval",
         "--nbval-current-env",
+        "--nbval-sanitize-with",
+        "nbval.cfg",
     ]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RADIO_BNN")}
     kept |= {"RADIO_BNN_OFFLINE": "1", "RADIO_BNN_CACHE": str(path.parent)} | environment
     return subprocess.run([*command, str(path)], cwd=ROOT, env=kept, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "low, shown, passes",
+    [
+        ("0.1234567890123456", "+0.1", True),
+        ("0.1234567890123457", "+0.1", True),
+        ("0.1234567890123456", "+0.2", False),
+    ],
+)
+def test_nbval_compares_a_claim_by_what_it_shows(tmp_path, low, shown, passes):
+    source = (
+        "from radio_bnn import claims\nfrom radio_bnn.metrics import Interval\n"
+        "claims.judge('C3', Interval(1.0, 0.1234567890123456, 1.5), seeds=3)"
+    )
+    data = claims.judge("C3", Interval(1.0, 0.1234567890123456, 1.5), seeds=3)._repr_mimebundle_()
+    data[claims.MIME] = data[claims.MIME].replace("0.1234567890123456", low)
+    data["text/markdown"] = data["text/markdown"].replace("+0.1,", f"{shown},")
+    output = new_output("execute_result", data=data, execution_count=1)
+    path = tmp_path / "claim.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source, execution_count=1, outputs=[output])]), path)
+    result = run_nbval(path)
+    assert result.returncode == (0 if passes else 1), result.stdout
 
 
 def test_cells_that_need_mirabest_are_left_out_and_counted(tmp_path):
@@ -348,6 +431,8 @@ def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
         "https://github.com/somebody/radio_bnn/edit/main/book/page.ipynb",
         "https://github.com/somebody/radio_bnn/issues/new",
         '<meta property="og:url" content="https://somebody.github.io/radio_bnn/page.html"',
+        '<meta property="og:image" content="https://somebody.github.io/radio_bnn/_static/card.png"',
+        '<meta name="twitter:card" content="summary_large_image"',
     ]
     assert [link in html for link in links] == [bool(address)] * len(links)
-    assert bool(re.search(r"github\.|mybinder|colab|og:url", html)) == bool(address)
+    assert bool(re.search(r"github\.|mybinder|colab|og:|twitter:", html)) == bool(address)

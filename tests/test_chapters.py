@@ -143,6 +143,16 @@ def test_a_scratch_copy_takes_the_outputs_and_the_times(book, tmp_path):
     assert ["Python", ".".join(map(str, sys.version_info[:3]))] in table(out / "_generated" / "machine.csv")
 
 
+@pytest.mark.parametrize("out", [None, "copy"])
+def test_the_scoreboard_is_written_where_the_chapters_ran(book, tmp_path, out):
+    judged = "from radio_bnn import claims\nclaims.judge('C3', None, seeds=seed)"
+    nbformat.write(notebook(judged), book / "good.ipynb")
+    run_all(["good"], book=book, out=out and tmp_path / out)
+    written = {where.parent.parent.name for where in tmp_path.rglob("scoreboard.md")}
+    assert written == {out or "book"}
+    assert "[C3, good](#claim-c3)" in (tmp_path / (out or "book") / "_generated" / "scoreboard.md").read_text()
+
+
 @pytest.mark.parametrize("where", ["book/inside", "full"])
 def test_a_scratch_copy_never_overwrites_anything_else(book, tmp_path, where):
     (tmp_path / "full").mkdir()

@@ -74,3 +74,10 @@ def test_values_that_no_run_can_use_are_refused(values, error, message):
 def test_the_choices_cover_the_registries():
     assert set(CHOICES["prior"]) == set(PRIORS)
     assert len(AS_RELEASED) == 4
+
+
+def test_the_views_of_an_orbit_share_a_draw():
+    assert Config.preview().estimator == "local"
+    assert Config.converged(augmentation="orbit_probs").estimator == "shared"
+    with pytest.raises(ValueError, match="augmentation='orbit_logits' needs estimator='shared'"):
+        Config(augmentation="orbit_logits", estimator="local")

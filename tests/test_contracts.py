@@ -25,11 +25,12 @@ ORDER = [
     "augment",
     "elbo",
     "metrics",
+    "calibration",
     "predict",
     "train",
     "store",
 ]
-ARRAYS_ONLY = {"metrics", "figures"}
+ARRAYS_ONLY = {"metrics", "calibration", "figures"}
 
 
 def top_level_imports(path: Path) -> set[str]:

@@ -6,10 +6,12 @@ import torch
 from scenarios import images, network
 from torch import nn
 
-from radio_bnn.augment import network_input
+from radio_bnn.augment import D4, d4_element, network_input, orbit_forward
 from radio_bnn.config import Config
+from radio_bnn.data.galaxies import normalise
 from radio_bnn.elbo import (
     KL,
+    cold_posterior_scale,
     kl_closed,
     kl_mc,
     kl_mc_detached,
@@ -21,7 +23,7 @@ from radio_bnn.elbo import (
     second_order_jensen,
 )
 from radio_bnn.layers import BayesLinear, Normal, draw_weights, local_draw, one_draw, posterior
-from radio_bnn.priors import PRIORS, gaussian_log_prob, make_prior
+from radio_bnn.priors import PRIORS, Gaussian, gaussian_log_prob, make_prior
 from radio_bnn.seeds import generator
 
 X = images(20)
@@ -212,3 +214,58 @@ def test_a_deterministic_network_has_no_complexity_cost():
     )
     assert terms.kl.item() == 0
     torch.testing.assert_close(terms.loss, nn.functional.cross_entropy(model(inputs), Y[:4], reduction="sum"))
+
+
+class Symmetric(nn.Module):
+    """A network that sees brightness alone, so turning an image changes nothing."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(torch.stack([x.mean((1, 2, 3)), x.square().mean((1, 2, 3))], -1))
+
+
+@pytest.mark.parametrize("average", ["logits", "probs"])
+def test_an_invariant_network_has_the_plain_likelihood(average):
+    layer = BayesLinear(2, 2).double()
+    nn.init.normal_(layer.weight_mean, generator=generator(0, "init"))
+    model, x = Symmetric(layer), normalise(X[:5], torch.float64)
+    with one_draw(model, generator(0, "noise")), torch.no_grad():
+        plain, orbit = (log_likelihood(orbit_forward(model, x, name), Y[:5]) for name in ("none", average))
+    torch.testing.assert_close(orbit, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("average", ["logits", "probs"])
+def test_the_orbit_likelihood_has_the_gradient_of_the_average_by_hand(average):
+    model, dense, y = network(), normalise(X[:4], torch.float64), Y[:4]
+    config = Config.preview(augmentation=f"orbit_{average}", precision="float64")
+    terms = minibatch_terms(
+        model, network_input(X[:4], dtype=torch.float64), y, make_prior("gaussian"), config, n_train=4,
+        generator=generator(0, "noise"),
+    )  # fmt: skip
+    with one_draw(model, generator(0, "noise")):
+        views = [model(d4_element(dense, element)) for element in D4]
+    if average == "logits":
+        likelihood = (sum(views) / 8).log_softmax(-1)[range(4), y]
+    else:
+        likelihood = (sum(view.softmax(-1)[range(4), y] for view in views) / 8).log()
+    torch.testing.assert_close(terms.nll, -likelihood.sum(), rtol=1e-12, atol=0)
+    parameters = list(model.parameters())
+    found, by_hand = gradients(terms.nll, parameters), gradients(-likelihood.sum(), parameters)
+    assert float((found - by_hand).norm() / by_hand.norm()) < 1e-11
+
+
+def test_wenzels_cold_posterior_is_a_tempered_likelihood_with_a_narrower_prior():
+    """E[-log p(w)] - T H at scale s minus T KL at scale s sqrt(T) is the same number for every q."""
+    scale, temperature = 0.1, 0.03
+    found = []
+    for shift in (0.0, 0.4, 2.0):
+        q = {name: Normal(p.mean + shift, p.scale * (1 + shift)) for name, p in wide_posterior().items()}
+        mean, sigma = q["w"]
+        expected = (0.5 * math.log(2 * math.pi) + math.log(scale) + (mean**2 + sigma**2) / (2 * scale**2)).sum()
+        entropy = (0.5 * math.log(2 * math.pi * math.e) + sigma.log()).sum()
+        narrower = Gaussian(cold_posterior_scale(scale, temperature))
+        found.append(float(expected - temperature * entropy - temperature * kl_closed(narrower, q, {})))
+    assert found == pytest.approx([found[0]] * 3, rel=1e-10)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scenarios import closeness, images, network
+from scipy.special import softmax
 
 from radio_bnn.layers import one_draw
 from radio_bnn.predict import predict
@@ -48,3 +49,19 @@ def test_a_vanishing_posterior_predicts_one_network():
 def test_nothing_to_draw_is_refused():
     with pytest.raises(ValueError, match="samples=0"):
         run(network(), samples=0)
+
+
+@pytest.mark.parametrize("orbit", ["logits", "probs"])
+def test_orbit_predictions_are_invariant_and_average_the_views_draw_by_draw(orbit):
+    model, turned = network(), np.ascontiguousarray(np.rot90(X[:3, :, ::-1], axes=(1, 2)))
+    reference = run(model, X[:3], orbit=orbit)
+    assert closeness(torch.tensor(run(model, turned, orbit=orbit)), torch.tensor(reference)) < 1e-12
+    views = [run(model, np.ascontiguousarray(v)) for v in _views(X[:3])]
+    if orbit == "logits":
+        np.testing.assert_allclose(reference, np.mean(views, axis=0), rtol=1e-10)
+    else:
+        np.testing.assert_allclose(np.exp(reference), softmax(views, axis=-1).mean(0), rtol=1e-10)
+
+
+def _views(pixels):
+    return [np.rot90(p, k, axes=(1, 2)) for p in (pixels, pixels[:, :, ::-1]) for k in range(4)]

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scenarios import splits
 
 from radio_bnn import metrics, store
@@ -124,6 +125,31 @@ def test_mirabest_is_never_replaced_by_simulated_galaxies(monkeypatch, tmp_path)
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
     with pytest.raises(Exception, match="MiraBest"):
         store.load_data(Config.preview())
+
+
+def test_a_kept_posterior_is_the_trained_network(world, monkeypatch):
+    trained, fit = [], store.fit
+    monkeypatch.setattr(store, "fit", lambda *a, **k: trained.append(fit(*a, **k)) or trained[-1])
+    assert store.posterior_of(CONFIG) is None
+    kept = store.execute(CONFIG, store.cached_folder(), device="cpu", progress=False, keep_posterior=True)
+    assert store.find(CONFIG).record == kept.record
+    found, expected = store.posterior_of(CONFIG).state_dict(), trained[0].model.state_dict()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7)
+    assert not list(store.cached_folder().glob("*partial*"))
+
+
+def test_a_posterior_that_is_broken_or_renamed_is_refused(world):
+    store.execute(CONFIG, store.cached_folder(), device="cpu", progress=False, keep_posterior=True)
+    path = store.cached_folder() / f"{run_id(CONFIG)}.posterior.npz"
+    other = replace(CONFIG, seed=9)
+    path.rename(path.with_name(f"{run_id(other)}.posterior.npz"))
+    with pytest.raises(ValueError, match="holds another config"):
+        store.posterior_of(other)
+    path.write_bytes(b"PK broken")
+    with pytest.raises(ValueError, match="cannot be read.*train again"):
+        store.posterior_of(CONFIG)
 
 
 COMMITTED = sorted(store.committed_folder().glob("*.json"))

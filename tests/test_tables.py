@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from radio_bnn.tables import NO_BREAK, differences, markdown, scores
+from radio_bnn.metrics import Interval
+from radio_bnn.tables import NO_BREAK, by_column, differences, markdown, scores
 
 
 def test_a_table_has_one_line_per_row_below_its_header():
@@ -30,3 +31,9 @@ def test_a_run_does_not_differ_from_itself_and_is_better_than_its_opposite():
         "| same | +0 [+0, +0] |",
         "| opposite | +100 [+100, +100] |",
     ]
+
+
+def test_a_cell_says_whether_it_was_run_planned_or_neither():
+    columns = {"ELBO": {1.0: Interval(0.5, 0.25, 0.75), 0.1: None}, "PAC": {1.0: None}}
+    rows = by_column(columns, ".2f", first="T").replace(NO_BREAK, " ").splitlines()[2:]
+    assert rows == ["| 1.0 | 0.50 [0.25, 0.75] | not run |", "| 0.1 | not run | – |"]

@@ -1,12 +1,23 @@
-"""Mend the markup of docutils and pandas that screen readers stumble over."""
+"""Mend the markup of docutils, Sphinx and pandas that screen readers stumble over."""
+
+import re
+
+PARAMETERS = re.compile(r'<dl>\s*<dd>(?=<em class="sig-param">).*?</dl>', re.DOTALL)
 
 
 def fix(app, pagename, templatename, context, doctree):
-    """Drop roles that a citation list may not have, and header cells without a text."""
+    """Drop roles that a citation list may not have, header cells without a text, and lists without terms."""
     body = context.get("body")
     if body:
         body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-        context["body"] = body.replace(' role="doc-biblioentry"', "").replace("<th></th>", "<td></td>")
+        body = body.replace(' role="doc-biblioentry"', "").replace("<th></th>", "<td></td>")
+        context["body"] = PARAMETERS.sub(as_blocks, body)
+
+
+def as_blocks(signature):
+    """The parameters of a long signature as blocks: Sphinx makes them a list of definitions without terms."""
+    parts = re.sub(r"<(/?)d[ld]>", r"<\1div>", signature.group())
+    return parts.replace("<div>", '<div class="sig-parameters">', 1)
 
 
 def setup(app):

@@ -26,7 +26,7 @@ def link(app, config):
 def drop_social_tags(app, pagename, templatename, context, doctree):
     """Leave out the tags of a page that has no address to share."""
     if not app.config.ogp_site_url:
-        context["metatags"] = re.sub(r'<meta property="og:[^>]*>\n?', "", context.get("metatags", ""))
+        context["metatags"] = re.sub(r'<meta (property="og|name="twitter):[^>]*>\n?', "", context.get("metatags", ""))
 
 
 def setup(app):

@@ -2,7 +2,6 @@
 // critical axe violation, an error of the page, a failed or foreign request, sideways scrolling, unrendered mathematics
 // or an image without a text of its own. SHOTS=folder keeps a screenshot of every page.
 import { createServer } from 'node:http';
-import { execSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { extname, join, normalize } from 'node:path';
 import { AxePuppeteer } from '@axe-core/puppeteer';
@@ -12,6 +11,7 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/cs
   '.png': 'image/png', '.json': 'application/json', '.woff2': 'font/woff2' };
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'];
 const WIDTHS = [1280, 390];
+const AT_ONCE = 4;
 const folder = process.argv[2];
 const shots = process.env.SHOTS;
 if (shots) mkdirSync(shots, { recursive: true });
@@ -29,16 +29,6 @@ function serve() {
   return new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(server)));
 }
 
-function chromium() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  const names = 'chromium chromium-browser google-chrome google-chrome-stable';
-  try {
-    return execSync(`command -v ${names} | head -n 1`, { encoding: 'utf8' }).trim() || '/usr/bin/chromium';
-  } catch {
-    return '/usr/bin/chromium';
-  }
-}
-
 // Runs inside the page.
 function layout() {
   const images = [...document.querySelectorAll('article img')];
@@ -52,7 +42,8 @@ function layout() {
 async function faults(browser, base, name, width, scheme) {
   const found = [];
   let loading = true;
-  const page = await browser.newPage();
+  const context = await browser.createBrowserContext(); // the theme remembers light or dark
+  const page = await context.newPage();
   page.on('pageerror', error => found.push(`error of the page: ${error.message}`));
   page.on('requestfailed', request => loading && found.push(`failed request: ${request.url()}`));
   page.on('response', response => loading && response.status() >= 400
@@ -62,8 +53,9 @@ async function faults(browser, base, name, width, scheme) {
   await page.setViewport({ width, height: 900 });
   await page.setBypassCSP(true);
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-  await page.goto(base + name, { waitUntil: 'networkidle0', timeout: 30000 });
+  await page.goto(base + name, { waitUntil: 'networkidle0', timeout: 60000 });
   await page.evaluate(() => window.MathJax?.startup?.promise);
+  await page.addStyleTag({ content: '*, *::before, *::after { transition: none !important; animation: none !important; }' });
   loading = false; // axe reads style sheets again, and looks for those that they import in the wrong folder
   const { violations } = await new AxePuppeteer(page).withTags(RULES).analyze();
   for (const v of violations) {
@@ -76,7 +68,7 @@ async function faults(browser, base, name, width, scheme) {
   if (seen.rawMath) found.push(`${seen.rawMath} formulas were not rendered`);
   for (const image of seen.noAlt) found.push(`image without a text of its own: ${image}`);
   if (shots) await page.screenshot({ path: join(shots, `${name.replaceAll('/', '_')}.${width}.${scheme}.png`), fullPage: true });
-  await page.close();
+  await context.close();
   return found;
 }
 
@@ -86,14 +78,17 @@ const base = `http://127.0.0.1:${server.address().port}/`;
 const pages = readdirSync(folder, { recursive: true }).map(String)
   .filter(name => name.endsWith('.html') && !/^(_static|vendor|reports)\//.test(name)).sort();
 if (!pages.length) throw new Error(`no page in ${folder}: build the book first`);
-const browser = await puppeteer.launch({ executablePath: chromium(), headless: true, args: ['--no-sandbox', '--disable-gpu'] });
+const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu'] });
+const views = pages.flatMap(name => WIDTHS.flatMap(width => ['light', 'dark'].map(scheme => [name, width, scheme])));
 let bad = 0;
-for (const name of pages) for (const width of WIDTHS) for (const scheme of ['light', 'dark']) {
-  for (const fault of await faults(browser, base, name, width, scheme)) {
-    bad += 1;
-    console.log(`${name} at ${width} px, ${scheme}: ${fault}`);
+async function look() {
+  for (let view = views.shift(); view; view = views.shift()) {
+    const found = await faults(browser, base, ...view);
+    bad += found.length;
+    for (const fault of found) console.log(`${view[0]} at ${view[1]} px, ${view[2]}: ${fault}`);
   }
 }
+await Promise.all(Array.from({ length: AT_ONCE }, look)); // most of the time is waiting for the network to be idle
 await browser.close();
 server.close();
 for (const [what, count] of minor) console.log(`note: ${what} on ${count} views`);

@@ -1,0 +1,359 @@
+"""Stored pruning records: what each ranking does to one trained posterior, for every pruned fraction."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from radio_bnn import prune, store, tables
+from radio_bnn.augment import network_input
+from radio_bnn.config import Config, run_id
+from radio_bnn.contrasts import Contrast
+from radio_bnn.data import Splits
+from radio_bnn.metrics import METRICS, Metric, paired_bootstrap
+from radio_bnn.priors import make_prior
+from radio_bnn.seeds import generator
+
+SCHEMA = 1
+FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+SAVED_AT = (0.0, 0.3, 0.6, 0.9, 0.95)
+SAMPLES = 50
+FISHER_DRAWS = 10
+REPEATS = 31
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A pruning record: ``record`` as written to JSON, and its arrays.
+
+    logits[ranking] (F, S, N, 2) float16 for the F = 11 ``FRACTIONS`` on the test galaxies; labels (N,) 0 FRI, 1 FRII;
+    counts[weight tensor] (B,) weights per bin of the SNR in dB.
+    """
+
+    config: Config
+    record: dict[str, Any]
+    logits: dict[str, np.ndarray]
+    labels: np.ndarray
+    counts: dict[str, np.ndarray]
+
+    def at(self, ranking: str, fraction: float) -> np.ndarray:
+        """The test logits (S, N, 2) with ``fraction`` pruned by ``ranking``; ValueError for what is not stored."""
+        return self.logits[known(ranking)][place(fraction)]
+
+
+def place(fraction: float) -> int:
+    """The index of ``fraction`` in FRACTIONS. Raises ValueError for a fraction that no record holds."""
+    if fraction not in FRACTIONS:
+        raise ValueError(f"fraction={fraction} is not stored: choose one of {', '.join(f'{f:g}' for f in FRACTIONS)}")
+    return FRACTIONS.index(fraction)
+
+
+def known(ranking: str) -> str:
+    """``ranking`` itself. Raises ValueError if it is not one of prune.IMPORTANCE."""
+    if ranking not in prune.IMPORTANCE:
+        raise ValueError(f"ranking={ranking!r} is not known: choose one of {', '.join(prune.IMPORTANCE)}")
+    return ranking
+
+
+def configs(n_seeds: int = 3) -> list[Config]:
+    """The runs that the pruning chapter prunes: the converged protocol, seeds as published (122 + i, 14 + i)."""
+    if n_seeds < 1:
+        raise ValueError(f"seeds={n_seeds} must be at least 1")
+    return [Config.converged(seed=122 + i, data_seed=14 + i) for i in range(n_seeds)]
+
+
+# Read
+
+
+def find(config: Config) -> Pruning | None:
+    """The pruning record of ``config``: the book's, else the user's, else None."""
+    for folder in (store.committed_folder(), store.cached_folder()):
+        if (folder / "pruning" / f"{run_id(config)}.json").exists():
+            return read(folder / "pruning", run_id(config))
+    return None
+
+
+def stored(n_seeds: int = 3) -> list[Pruning]:
+    """The pruning records that exist, of ``configs(n_seeds)``; possibly none."""
+    return [found for config in configs(n_seeds) if (found := find(config)) is not None]
+
+
+def read(folder: Path, identity: str) -> Pruning:
+    """The record ``identity`` in ``folder``. Raises ValueError if it is not whole or not of its config."""
+    path = folder / f"{identity}.json"
+    try:
+        record = json.loads(path.read_text())
+        config = Config.from_dict(record["config"])
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            logits = {name: arrays[f"logits_{name}"] for name in record["rankings"]}
+            counts = {name: arrays[f"counts_{name}"] for name in record["tensors"]}
+            labels = arrays["labels"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
+        raise ValueError(
+            f"pruning record {identity} cannot be read ({problem}): delete both of its files and run it again"
+        ) from problem
+    if run_id(config) != identity or tuple(record["fractions"]) != FRACTIONS:
+        raise ValueError(f"pruning record {identity} is of another config or other fractions: run it again")
+    return Pruning(config, record, logits, labels, counts)
+
+
+# Make
+
+
+def run(wanted: Sequence[Config], folder: Path, *, device: str = "cpu", progress: bool = True) -> list[Config]:
+    """Write the pruning record of every config that ``folder`` lacks, training first where no posterior is at hand.
+
+    A trained posterior stays in the user's cache, an interrupted training continues at the next call, and a record is
+    written as soon as it is made. Returns the configs whose records were written.
+    """
+    todo = [config for config in wanted if not (folder / f"{run_id(config)}.json").exists()]
+    for config in todo:
+        if store.posterior_of(config) is None:
+            seconds = store.expected_seconds([config])
+            known = f"about {seconds / 60:.0f} min" if seconds else "minutes"
+            print(f"Training {run_id(config)} on {config.data}, one core: {known}.", flush=True)
+            store.execute(config, store.cached_folder(), device=device, progress=progress, keep_posterior=True)
+        write(measure(config, progress=progress), folder)
+    return todo
+
+
+def measure(config: Config, *, samples: int = SAMPLES, progress: bool = True) -> Pruning:
+    """Prune the stored posterior of ``config`` in every way and predict the test galaxies, on one thread.
+
+    The Fisher information is the true one (summed over the classes), on the training galaxies, averaged over
+    posterior draws. Raises FileNotFoundError without a posterior and ValueError for a method that has none.
+    """
+    if config.method != "vi":
+        raise ValueError(f"method={config.method!r} has no posterior to prune: use method='vi'")
+    if (model := store.posterior_of(config)) is None:
+        raise FileNotFoundError(f"no posterior of run {run_id(config)} is stored: train it with prune_records.run")
+    threads, started = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        splits, q = store.load_data(config), prune.frozen(model)
+        rankings = _rankings(config, model, splits)
+        x = network_input(splits["test"].images, dtype=q["fc1.weight"].mean.dtype)
+        noise = generator(config.seed, "predict")
+        logits = prune.predict_pruned(
+            model, rankings, x, FRACTIONS, samples=samples, generator=noise, progress=progress
+        )
+        measured = {"agreement_with_snr": agreement(rankings, "snr"), "savings": savings(model, q, rankings["snr"], x)}
+    finally:
+        torch.set_num_threads(threads)
+    counts = prune.signal_to_noise_counts(q)
+    record = _described(config, splits, samples, seconds=time.perf_counter() - started)
+    record |= {"rankings": list(logits), "tensors": list(counts), "regimes": _regimes(config, q)} | measured
+    half = {name: values.astype(np.float16) for name, values in logits.items()}
+    return Pruning(config, record, half, splits["test"].labels, counts)
+
+
+def _described(config: Config, splits: Splits, samples: int, *, seconds: float) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id(config),
+        "protocol": store.protocol(config),
+        "config": config.to_dict(),
+        "fractions": list(FRACTIONS),
+        "samples": samples,
+        "fisher": {"kind": "true", "draws": FISHER_DRAWS, "galaxies": len(splits["train"])},
+        "provenance": store.provenance(config, device="cpu", seconds=seconds)
+        | {"data": splits.source, "data_sha256": splits.sha256},
+    }
+
+
+def _regimes(config: Config, q: prune.Posterior) -> dict[str, dict[str, float]] | None:
+    """Defined for a Gaussian prior only."""
+    return (
+        prune.regimes(q, make_prior("gaussian", scale=config.prior_scale).scale) if config.prior == "gaussian" else None
+    )
+
+
+def _rankings(config: Config, model: nn.Module, splits: Splits) -> dict[str, prune.Importance]:
+    q, noise = prune.frozen(model), generator(config.seed, "fisher")
+    x = network_input(splits["train"].images, dtype=q["fc1.weight"].mean.dtype)
+    fisher = prune.fisher_information(model, x, draws=FISHER_DRAWS, generator=noise)
+    return prune.importances(q, fisher, generator=generator(config.seed, "random ranking"))
+
+
+def agreement(rankings: dict[str, prune.Importance], reference: str) -> dict[str, float]:
+    """Spearman's rank correlation of every ranking with the ``reference`` one over all fully-connected weights."""
+    names = prune.fully_connected(rankings[reference])
+    flat = {k: torch.cat([v[n].flatten() for n in names]).cpu().numpy() for k, v in rankings.items()}
+    return {k: float(spearmanr(flat[reference], v).statistic) for k, v in flat.items() if k != reference}
+
+
+def savings(
+    model: nn.Module, q: prune.Posterior, importance: prune.Importance, x: Any, *, repeats: int = REPEATS
+) -> list[dict[str, float]]:
+    """File sizes and prediction times of ``q`` pruned to the fractions SAVED_AT, one mapping each.
+
+    "dense_bytes", "sparse_bytes": files of ``prune.export``. "dense_ms", "sparse_ms": the fully-connected layers at the
+    posterior mean for all images ``x``, median of ``repeats``; "network_ms": the whole dense network. One thread.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), prune.posterior_mean(model), torch.inference_mode():
+        network = _milliseconds(lambda: model(x), max(1, repeats // 10))
+    features, rows = np.ascontiguousarray(prune.head_input(model, x)), []
+    with TemporaryDirectory() as folder, threadpool_limits(1):
+        for fraction in SAVED_AT:
+            pruned, row = prune.prune(q, importance, fraction), {"fraction": fraction, "network_ms": network}
+            for kind, sparse in (("dense", False), ("sparse", True)):
+                head = prune.mean_head(pruned, sparse=sparse)
+                row[f"{kind}_bytes"] = prune.export(pruned, Path(folder) / "pruned.npz", sparse=sparse)
+                row[f"{kind}_ms"] = _milliseconds(partial(prune.apply_head, head, features), repeats)
+            rows.append(row)
+    return rows
+
+
+def _milliseconds(call: Callable[[], Any], repeats: int) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - started))
+    return float(f"{median(times):.3g}")
+
+
+def write(pruning: Pruning, folder: Path) -> None:
+    """Write both files of a record, the JSON last, each atomically: a record that exists is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = folder / pruning.record["run_id"]
+    arrays = {f"logits_{name}": values for name, values in pruning.logits.items()}
+    arrays |= {f"counts_{name}": values.astype(np.uint32) for name, values in pruning.counts.items()}
+    unfinished = folder / f"{base.name}.{os.getpid()}.partial.npz"
+    np.savez_compressed(unfinished, labels=pruning.labels.astype(np.uint8), **arrays)
+    os.replace(unfinished, base.with_suffix(".npz"))
+    unfinished = folder / f"{base.name}.{os.getpid()}.partial.json"
+    unfinished.write_text(json.dumps(pruning.record, indent=1) + "\n")
+    os.replace(unfinished, base.with_suffix(".json"))
+
+
+# Compare
+
+
+def _uce_fri_minus_frii() -> Metric:
+    fri, frii = METRICS["uce_fri_percent"], METRICS["uce_frii_percent"]
+    return Metric(fri.columns, lambda *columns: fri.reduce(*columns) - frii.reduce(*columns))
+
+
+STATISTICS: dict[str, Metric] = METRICS | {"uce_fri_minus_frii_percent": _uce_fri_minus_frii()}
+
+
+def difference(
+    records: Sequence[Pruning],
+    statistic: str,
+    a: tuple[str, float],
+    b: tuple[str, float] = ("snr", 0.0),
+    *,
+    draws: int = 1000,
+) -> Contrast:
+    """A statistic of STATISTICS at ``a`` minus at ``b``, each (ranking, fraction); "not run" without records.
+
+    Paired bootstrap over galaxies, and over seeds where there are several records; ``b`` is unpruned by default.
+    Raises ValueError if the records score different galaxies.
+    """
+    if not records:
+        return Contrast(None, 0)
+    if any(not np.array_equal(r.labels, records[0].labels) for r in records):
+        raise ValueError("the pruning records score different galaxies: they cannot be paired")
+    pair = tuple([record.at(*where) for record in records] for where in (a, b))
+    interval = paired_bootstrap(STATISTICS[statistic], pair, records[0].labels.astype(np.int64), draws=draws)
+    return Contrast(interval, len(records))
+
+
+def changes(records: Sequence[Pruning], statistic: str, rankings: Sequence[str]) -> dict[str, np.ndarray]:
+    """A statistic at every fraction minus unpruned, {title of the ranking: (R, F)} for R records; empty without."""
+    titles = {prune.TITLES[known(ranking)]: ranking for ranking in rankings}
+    return {
+        title: np.stack([_change(r, statistic, name) for r in records]) for title, name in titles.items() if records
+    }
+
+
+def class_changes(records: Sequence[Pruning], ranking: str) -> dict[str, np.ndarray]:
+    """Change of the UCE of each class by pruning, {"FRI", "FRII": (R, F)} in points; empty without records."""
+    metric, ranking = {"FRI": "uce_fri_percent", "FRII": "uce_frii_percent"}, known(ranking)
+    return {name: np.stack([_change(r, m, ranking) for r in records]) for name, m in metric.items() if records}
+
+
+def _change(record: Pruning, statistic: str, ranking: str) -> np.ndarray:
+    labels = record.labels.astype(np.int64)
+    curve = np.array([STATISTICS[statistic](logits, labels) for logits in record.logits[ranking]])
+    return curve - curve[0]
+
+
+def unpruned(records: Sequence[Pruning], statistic: str) -> str:
+    """The mean of a statistic over the unpruned networks and its range over seeds, as text; "not run" without any."""
+    if not records:
+        return "not run"
+    values = [STATISTICS[statistic](r.at("snr", 0.0), r.labels.astype(np.int64)) for r in records]
+    return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def logits_at(records: Sequence[Pruning], fraction: float) -> dict[str, list[np.ndarray]]:
+    """Unpruned and pruned test logits for ``tables.differences``, {title: [(S, N, 2), ...]}; one array per record."""
+    place(fraction)
+    pruned = {prune.TITLES[ranking]: [r.at(ranking, fraction) for r in records] for ranking in prune.TITLES}
+    return {"unpruned": [r.at("snr", 0.0) for r in records]} | pruned
+
+
+def counts_by_layer(records: Sequence[Pruning]) -> dict[str, np.ndarray]:
+    """Histograms of the SNR, {layer: (R, B)}: all fully-connected weights together, then each tensor of them."""
+    if not records:
+        return {}
+    names = [name for name in records[0].counts if name.startswith("fc")]
+    by_name = {name.removesuffix(".weight"): np.stack([r.counts[name] for r in records]) for name in names}
+    return {"all": sum(by_name.values())} | by_name
+
+
+def mean_regimes(records: Sequence[Pruning]) -> dict[str, dict[str, float]]:
+    """Shares of the weights in each regime by layer, averaged over records; see ``prune.regimes``."""
+    found = [r.record["regimes"] for r in records if r.record["regimes"]]
+    if not found:
+        return {}
+    return {
+        layer.removesuffix(".weight"): {k: float(np.mean([f[layer][k] for f in found])) for k in prune.REGIMES}
+        for layer in found[0]
+    }
+
+
+def savings_table(records: Sequence[Pruning]) -> str:
+    """File sizes and times of ``savings``, averaged over records, as Markdown."""
+    if not records:
+        return "Not run."
+    titles = {
+        "dense_bytes": "dense file [kB]",
+        "sparse_bytes": "sparse file [kB]",
+        "dense_ms": "dense layers [ms]",
+        "sparse_ms": "sparse layers [ms]",
+        "network_ms": "whole network [ms]",
+    }
+    rows = []
+    for i, fraction in enumerate(SAVED_AT):
+        mean = {k: np.mean([r.record["savings"][i][k] for r in records]) for k in titles}
+        sizes = [f"{mean[k] / 1000:.0f}" for k in titles if k.endswith("bytes")]
+        rows.append([f"{100 * fraction:.0f}", *sizes, *(f"{mean[k]:.2g}" for k in titles if k.endswith("ms"))])
+    return tables.markdown(["pruned [%]", *titles.values()], rows)
+
+
+def differences_table(records: Sequence[Pruning], fraction: float) -> str:
+    """Every ranking at ``fraction`` minus unpruned, with paired 95 % intervals, as Markdown."""
+    place(fraction)
+    if not records:
+        return "Not run."
+    return tables.differences(logits_at(records, fraction), records[0].labels.astype(np.int64))
