@@ -347,7 +347,7 @@ def savings_table(records: Sequence[Pruning]) -> str:
     for i, fraction in enumerate(SAVED_AT):
         mean = {k: np.mean([r.record["savings"][i][k] for r in records]) for k in titles}
         sizes = [f"{mean[k] / 1000:.0f}" for k in titles if k.endswith("bytes")]
-        rows.append([f"{100 * fraction:.0f}", *sizes, *(f"{mean[k]:.2g}" for k in titles if k.endswith("ms"))])
+        rows.append([f"{100 * fraction:.0f}", *sizes, *(f"{mean[k]:.3g}" for k in titles if k.endswith("ms"))])
     return tables.markdown(["pruned [%]", *titles.values()], rows)
 
 
