@@ -4,6 +4,8 @@ import hashlib
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import threading
 from dataclasses import replace
@@ -413,3 +415,18 @@ def test_unavailable_mirabest_is_simulated_with_the_reason(cache, monkeypatch):
 def test_full_batching_is_told_apart_by_its_md5(tiny):
     archive = replace(mirabest.FULL_BATCHES, checksum="md5:" + hashlib.md5(tiny, usedforsecurity=False).hexdigest())
     assert archive.matches(tiny) and not archive.matches(tiny[:-1])
+
+
+def test_offline_nothing_is_imported_that_writes_to_stderr(tmp_path):
+    """A kernel without MiraBest falls back silently: any stderr in a chapter fails the build."""
+    code = """
+import sys
+from radio_bnn.data import mirabest
+try:
+    mirabest.fetch()
+except mirabest.Unavailable:
+    print("pooch" in sys.modules)
+"""
+    env = {k: v for k, v in os.environ.items() if k != "RADIO_BNN_DATA"} | {"RADIO_BNN_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -114,10 +115,12 @@ def fetch(
     ``timeout`` seconds without an answer, or ``limit`` seconds in all, end the attempt at one address. An interrupted
     or wrong download leaves no file. Raises ``Unavailable``, also if ``RADIO_BNN_OFFLINE`` is set.
     """
-    import pooch
-
     if os.environ.get("RADIO_BNN_OFFLINE", "0") not in ("", "0"):
         raise Unavailable("it is neither in RADIO_BNN_DATA nor in the cache, and RADIO_BNN_OFFLINE forbids a download")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pooch imports tqdm.auto, which misses Jupyter widgets aloud
+        import pooch
+
     folder = folder or cache_folder()
     _check_writable(folder)
     pooch.get_logger().setLevel("WARNING")
