@@ -92,7 +92,7 @@ def figure_faults(cell: nbformat.NotebookNode) -> list[str]:
 
 def syntax_faults(source: str) -> list[str]:
     """Chapters use the package's words: no definitions, and no loops of training or sampling."""
-    faults = []
+    faults = ["ends with `;`, which nbval does not honour: assign the value"] if source.rstrip().endswith(";") else []
     for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             faults.append(f"defines {node.name}")
@@ -250,7 +250,7 @@ def good_chapter() -> nbformat.NotebookNode:
                 "seed: int = 3\ngrid: list[float] = [0.1, 1.0]", execution_count=1, metadata={"tags": ["parameters"]}
             ),
             new_code_cell(
-                "figures.lines(seed);",
+                "figure = figures.lines(seed)",
                 execution_count=2,
                 outputs=[figure],
                 metadata={"tags": ["hide-input"], "mystnb": described},
@@ -300,6 +300,7 @@ VERDICT, STALE = (
         (spoil_code("x", outputs=[new_output("error", ename="E", evalue="", traceback=[])]), "has an error"),
         (spoil_code("\n".join("x = 1" for _ in range(13))), "13 lines"),
         (lambda n: n.cells.extend([new_code_cell("a\nb\nc\nd", execution_count=1)] * 5), "median"),
+        (spoil_code("figures.lines(seed);"), "ends with `;`"),
         (spoil_code("def f(): pass"), "defines f"),
         (spoil_code("class A: pass"), "defines A"),
         (spoil_code("while x: pass"), "while loop"),
