@@ -110,10 +110,11 @@ def read(folder: Path, identity: str) -> Run:
     try:
         record = json.loads(path.read_text())
         config = Config.from_dict(record["config"])
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        # Opened here, because np.load leaves a file open that is no archive.
+        with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             logits = {name: arrays[f"logits_{name}"] for name in SCORED}
             labels = {name: arrays[f"labels_{name}"] for name in SCORED}
-    except (OSError, KeyError, ValueError) as problem:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
         raise ValueError(
             f"record {identity} cannot be read ({problem}): delete both of its files and run it again"
         ) from problem

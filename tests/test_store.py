@@ -87,6 +87,11 @@ def test_records_are_not_edited_or_renamed(world):
     (folder / f"{run_id(CONFIG)}.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read.*delete both"):
         store.find(CONFIG)
+    (folder / f"{run_id(CONFIG)}.json").write_text(json.dumps(stored.record))
+    arrays = folder / f"{run_id(CONFIG)}.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read.*delete both"):
+        store.find(CONFIG)
 
 
 def test_a_record_says_where_it_comes_from(world):
