@@ -20,7 +20,7 @@ def predict(
     *,
     samples: int = 200,
     generator: torch.Generator,
-    batch_size: int = 128,
+    batch_size: int = 26,
     precision: str = "float32",
     orbit: str = "none",
     progress: bool = False,

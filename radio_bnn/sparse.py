@@ -1,9 +1,10 @@
-"""Exact sparse evaluation of the first convolution: 98 % of a radio image is background, one constant.
+"""Exact sparse evaluation of the first convolutions: 98 % of a radio image is background, one constant.
 
 Max-pooling commutes with ReLU, so a pooled site of the first layer differs from its response to an empty image only
 if its 6 x 6 input window holds a pixel that is not background. Those windows are gathered once as rows (n, 36); a
 matrix (36, 4 C) built from the kernel gives the four positions under the 2 x 2 pool. Everything else is the empty
-image's pooled map, which has 3 x 3 distinct values (the zero padding changes its border).
+image's pooled map, which has 3 x 3 distinct values (the zero padding changes its border). The gradients of the second
+convolution need its input at the active sites and the empty image alone, too.
 """
 
 from __future__ import annotations
@@ -97,21 +98,69 @@ def prepare(images: Tensor, background: float) -> Windows | Tensor:
     return sparse if sparse.active_share <= DENSE_ABOVE else images
 
 
-def conv_pool_relu(conv: torch.nn.Module, x: Windows | Tensor) -> Tensor:
-    """relu(max_pool2d(conv(x), 2)); for Windows the same numbers from the active windows alone.
+@dataclass(frozen=True, eq=False)
+class SparseMap:
+    """A feature map of N images that equals the empty image's but at ``place``.
 
-    x (N, C, H, W) or Windows -> (N, C', P_y, P_x). ``conv`` is a 5 x 5 convolution of stride 1 and padding 1.
+    values (n, C) at the flat sites place (n,) of (N, H, W); edge (3, 3, C), the distinct values of the empty image's
+    map; ``shape`` (N, H, W).
     """
-    if isinstance(x, Tensor):
-        return F.relu(F.max_pool2d(conv(x), 2))
-    weight, bias = conv.weights() if hasattr(conv, "weights") else (conv.weight, conv.bias)
+
+    values: Tensor
+    edge: Tensor
+    place: Tensor
+    shape: tuple[int, int, int]
+
+    def empty(self) -> Tensor:
+        """The map of the empty image, (H, W, C)."""
+        rows, columns = (_edge_index(n, self.place.device) for n in self.shape[1:])
+        return self.edge.to(self.values.dtype)[rows][:, columns]
+
+    def dense(self) -> Tensor:
+        """The map as a tensor (N, C, H, W), channels last in memory."""
+        out = self.empty().expand(len(self), -1, -1, -1).contiguous()
+        out.view(-1, self.values.shape[1]).index_copy_(0, self.place, self.values)
+        return out.permute(0, 3, 1, 2)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+def conv_pool_relu(conv: torch.nn.Module, x: Windows | SparseMap | Tensor) -> SparseMap | Tensor:
+    """relu(max_pool2d(conv(x), 2)) for a tensor (N, C, H, W) -> (N, C', P_y, P_x); the same numbers for sparse input.
+
+    Windows -> SparseMap, from the active windows alone; SparseMap -> Tensor, whose gradients need the active sites
+    alone. ``conv`` is a 5 x 5 convolution of stride 1 and padding 1.
+    """
+    if isinstance(x, Windows):
+        return _first_layer(*_weights(conv), x)
+    if isinstance(x, SparseMap):
+        return _pool_relu(_ConvOfMap.apply(x.values, x.edge, *_weights(conv), x.place, x.shape))
+    return _pool_relu(conv(x))
+
+
+def _weights(conv: torch.nn.Module) -> tuple[Tensor, Tensor]:
+    return conv.weights() if hasattr(conv, "weights") else (conv.weight, conv.bias)
+
+
+def _pool_relu(x: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return F.relu(F.max_pool2d(x, 2))
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return F.relu(torch.maximum(rows[..., ::2], rows[..., 1::2]))
+
+
+def _first_layer(weight: Tensor, bias: Tensor, x: Windows) -> SparseMap:
     empty = torch.full(
         (1, 1, 8 + x.size[0] % 2, 8 + x.size[1] % 2), x.background, dtype=weight.dtype, device=weight.device
     )
     edge = F.relu(F.max_pool2d(F.conv2d(empty, weight, bias, padding=PADDING), 2))[0].permute(1, 2, 0)
     four = (x.rows @ _under_the_pool(weight)).view(-1, 4, len(weight))
     values = F.relu(torch.maximum(torch.maximum(four[:, 0], four[:, 1]), torch.maximum(four[:, 2], four[:, 3])) + bias)
-    return _Place.apply(values, edge, x).permute(0, 3, 1, 2)
+    image = torch.repeat_interleave(torch.arange(len(x), device=x.site.device), x.offsets.diff())
+    height, width = x.pooled
+    return SparseMap(values, edge, image * (height * width) + x.site, (len(x), height, width))
 
 
 def _under_the_pool(weight: Tensor) -> Tensor:
@@ -120,28 +169,67 @@ def _under_the_pool(weight: Tensor) -> Tensor:
     return torch.stack(shifts).flatten(2).permute(2, 0, 1).flatten(1)
 
 
-class _Place(torch.autograd.Function):
-    """Copy active values (n, C) into the empty image's map edge (3, 3, C), as (N, P_y, P_x, C)."""
+class _ConvOfMap(torch.autograd.Function):
+    """conv2d of a SparseMap. Its gradients split the map into the empty image's and the deviations at ``place``.
+
+    The first part needs the output's gradient summed over images only: one image's work. The second needs the 5 x 5
+    windows of the output's gradient around the active sites: they serve the weights and the values.
+    """
 
     @staticmethod
-    def forward(ctx, values: Tensor, edge: Tensor, x: Windows) -> Tensor:
-        (height, width), channels = x.pooled, values.shape[1]
-        rows, columns = _edge_index(height, values.device), _edge_index(width, values.device)
-        out = edge.to(values.dtype)[rows][:, columns].expand(len(x), -1, -1, -1).contiguous()
-        image = torch.repeat_interleave(torch.arange(len(x), device=values.device), x.offsets.diff())
-        ctx.place = image * (height * width) + x.site
-        out.view(-1, channels).index_copy_(0, ctx.place, values)
-        return out
+    def forward(ctx, values: Tensor, edge: Tensor, weight: Tensor, bias: Tensor, place: Tensor, shape) -> Tensor:
+        x = SparseMap(values, edge, place, shape)
+        ctx.save_for_backward(values, edge, weight, bias, place)
+        ctx.shape = shape
+        return F.conv2d(x.dense(), weight, bias, padding=PADDING)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        grad = grad.contiguous()
-        n, height, width, channels = grad.shape
-        flat = grad.view(-1, channels)
-        at_values = flat[ctx.place]
-        rest = flat.index_fill(0, ctx.place, 0).view(n, -1).sum(0).view(height, width, channels)
+        values, edge, weight, bias, place = ctx.saved_tensors
+        x, grad = SparseMap(values, edge, place, ctx.shape), grad.permute(0, 2, 3, 1).contiguous()
+        empty = x.empty().to(weight.dtype)
+        summed = (grad.new_ones(1, len(x)) @ grad.view(len(x), -1)).view(1, *grad.shape[1:]).to(weight.dtype)
+        every, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            summed.permute(0, 3, 1, 2), empty.permute(2, 0, 1)[None], weight, [len(bias)], *CONVOLUTION, [True] * 3
+        )
+        site = place % (x.shape[1] * x.shape[2])
+        deviation = values - empty.view(-1, values.shape[1]).to(values.dtype)[site]
+        of_values, at_place = _gradients_at_place(grad, x, deviation, weight)
+        rest = every[0].permute(1, 2, 0).reshape(-1, values.shape[1]).index_add(0, site, -of_values.to(weight.dtype))
+        rest = rest.view(*x.shape[1:], -1)
         by_row = torch.stack([rest[0], rest[1:-1].sum(0), rest[-1]])
-        return at_values, torch.stack([by_row[:, 0], by_row[:, 1:-1].sum(1), by_row[:, -1]], 1), None
+        of_edge = torch.stack([by_row[:, 0], by_row[:, 1:-1].sum(1), by_row[:, -1]], 1)
+        return of_values.to(values.dtype), of_edge.to(edge.dtype), of_weight + at_place, of_bias, None, None
+
+
+# stride, padding, dilation, transposed, output padding, groups
+CONVOLUTION = ([1, 1], [PADDING] * 2, [1, 1], False, [0, 0], 1)
+AT_ONCE = 8
+
+
+def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A convolution's gradients: for its input at the active sites (n, C), and for its weight from ``deviation`` there.
+
+    grad (N, H - 2, W - 2, C') of the output. A few images at a time, so that their windows stay in the cache.
+    """
+    (n, height, width), channels = x.shape, grad.shape[-1]
+    reach = KERNEL - 1 - PADDING
+    rows, columns = height + KERNEL - 1, width + KERNEL - 1
+    kernel = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2).to(grad.dtype)
+    below = torch.arange(KERNEL, device=grad.device) * columns
+    starts = list(range(0, n, AT_ONCE))
+    bounds = torch.searchsorted(x.place, torch.tensor([*starts, n], device=grad.device) * (height * width)).tolist()
+    of_values, of_weight = [], weight.new_zeros(len(deviation.T), KERNEL**2 * channels)
+    for start, low, high in zip(starts, bounds[:-1], bounds[1:], strict=True):
+        padded = F.pad(grad[start : start + AT_ONCE], (0, 0, reach, reach, reach, reach))
+        line = padded.as_strided((padded[..., 0].numel() - KERNEL + 1, KERNEL * channels), (channels, 1))
+        image, site = x.place[low:high] // (height * width) - start, x.place[low:high] % (height * width)
+        first = (image * rows + site // width) * columns + site % width
+        seen = line.index_select(0, (first[:, None] + below).flatten()).view(high - low, KERNEL**2 * channels)
+        of_values.append(seen @ kernel)
+        of_weight += deviation[low:high].to(seen.dtype).T @ seen
+    of_weight = of_weight.view(-1, KERNEL, KERNEL, channels).permute(3, 0, 1, 2).flip(2, 3)
+    return torch.cat(of_values), of_weight
 
 
 def _edge_index(n: int, device: torch.device) -> Tensor:
