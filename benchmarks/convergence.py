@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from radio_bnn import metrics, store
 from radio_bnn.config import Config, run_id
+from radio_bnn.files import replacing
 from radio_bnn.layers import Normal, load_posterior, posterior
 from radio_bnn.predict import predict
 from radio_bnn.prune import prune, signal_to_noise
@@ -80,9 +80,8 @@ def main() -> None:
     base = Config.converged()
     where = store.provenance(base, device="cpu", seconds=0.0)
     record = {"config": base.to_dict(), "measured": measured, "judged": judge(measured), "provenance": where}
-    partial = options.file.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(partial, options.file)
+    with replacing(options.file) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from radio_bnn.files import replacing
 
 HERE = Path(__file__).parent
 # Row: (benchmark, key of its JSON line, what it compares, target).
@@ -51,9 +52,8 @@ def table(results: dict[str, list[dict]]) -> str:
 
 def main(path: Path) -> None:
     text = table({name: run(name) for name in ("train_step", "predict")})
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text)
     print(text)
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from radio_bnn.files import replacing
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -306,12 +308,8 @@ def write(notebook: NotebookNode, path: Path) -> None:
     """Replace a notebook in one step."""
     import nbformat
 
-    new = path.with_suffix(".ipynb.new")
-    try:
-        nbformat.write(notebook, new)
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        nbformat.write(notebook, partial)
 
 
 def copy_book(book: Path, out: Path) -> Path:

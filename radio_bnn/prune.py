@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from radio_bnn.augment import network_input
+from radio_bnn.files import replacing
 from radio_bnn.layers import Draw, Normal, one_draw, posterior, posterior_mean
 from radio_bnn.progress import bar
 from radio_bnn.sparse import Windows
@@ -307,9 +307,8 @@ def export(q: Posterior, path: Path, *, sparse: bool = True) -> int:
             arrays[f"{name}.kept"], arrays[f"{name}.shape"] = np.packbits(mask), np.array(mask.shape)
             mean, rho = mean[mask], rho[mask]
         arrays |= {f"{name}.mean": mean, f"{name}.rho": rho}
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
-    np.savez_compressed(partial, **arrays)
-    os.replace(partial, path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return path.stat().st_size
 
 

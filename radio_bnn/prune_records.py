@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,18 +91,11 @@ def stored(n_seeds: int = 3) -> list[Pruning]:
 
 def read(folder: Path, identity: str) -> Pruning:
     """The record ``identity`` in ``folder``. Raises ValueError if it is not whole or not of its config."""
-    path = folder / f"{identity}.json"
-    try:
-        record = json.loads(path.read_text())
+    with store.reading(folder, identity) as (record, arrays):
         config = Config.from_dict(record["config"])
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            logits = {name: arrays[f"logits_{name}"] for name in record["rankings"]}
-            counts = {name: arrays[f"counts_{name}"] for name in record["tensors"]}
-            labels = arrays["labels"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
-        raise ValueError(
-            f"pruning record {identity} cannot be read ({problem}): delete both of its files and run it again"
-        ) from problem
+        logits = {name: arrays[f"logits_{name}"] for name in record["rankings"]}
+        counts = {name: arrays[f"counts_{name}"] for name in record["tensors"]}
+        labels = arrays["labels"]
     if run_id(config) != identity or tuple(record["fractions"]) != FRACTIONS:
         raise ValueError(f"pruning record {identity} is of another config or other fractions: run it again")
     return Pruning(config, record, logits, labels, counts)
@@ -231,17 +221,10 @@ def _milliseconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def write(pruning: Pruning, folder: Path) -> None:
-    """Write both files of a record, the JSON last, each atomically: a record that exists is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    base = folder / pruning.record["run_id"]
+    """Write both files of a record, see ``store.write_record``."""
     arrays = {f"logits_{name}": values for name, values in pruning.logits.items()}
     arrays |= {f"counts_{name}": values.astype(np.uint32) for name, values in pruning.counts.items()}
-    unfinished = folder / f"{base.name}.{os.getpid()}.partial.npz"
-    np.savez_compressed(unfinished, labels=pruning.labels.astype(np.uint8), **arrays)
-    os.replace(unfinished, base.with_suffix(".npz"))
-    unfinished = folder / f"{base.name}.{os.getpid()}.partial.json"
-    unfinished.write_text(json.dumps(pruning.record, indent=1) + "\n")
-    os.replace(unfinished, base.with_suffix(".json"))
+    store.write_record(folder, pruning.record, arrays | {"labels": pruning.labels.astype(np.uint8)})
 
 
 # Compare

@@ -7,12 +7,12 @@ nothing on the scoreboard is typed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from radio_bnn.claims import CLAIMS, MIME, Verdict
+from radio_bnn.files import replacing
 
 FILE = Path("_generated") / "scoreboard.md"
 HEADER = ("Claim", "Verdict", "The paper, in our words", "Our contrast, with its 95 % interval", "Seeds")
@@ -89,8 +89,6 @@ def write(book: str | Path) -> Path:
     if not (Path(book) / "_toc.yml").is_file():
         raise FileNotFoundError(f"{book} is not a book: it has no _toc.yml. Name the folder with --book.")
     path, text = Path(book) / FILE, page(collect(book))
-    path.parent.mkdir(exist_ok=True)
-    new = path.with_suffix(".md.new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path

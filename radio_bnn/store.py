@@ -9,6 +9,8 @@ import platform
 import subprocess
 import time
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from radio_bnn.config import Config, run_id
 from radio_bnn.data import Splits, load
 from radio_bnn.data.mirabest import cache_folder
 from radio_bnn.data.simulate import scaled_counts
+from radio_bnn.files import replacing
 from radio_bnn.models import build
 from radio_bnn.predict import predict
 from radio_bnn.seeds import generator
@@ -106,23 +109,32 @@ def find(config: Config) -> Run | None:
 
 def read(folder: Path, identity: str) -> Run:
     """The run ``identity`` in ``folder``. Raises ValueError for a record that is not whole or not of its config."""
-    path = folder / f"{identity}.json"
-    try:
-        record = json.loads(path.read_text())
+    with reading(folder, identity) as (record, arrays):
         config = Config.from_dict(record["config"])
-        # Opened here, because np.load leaves a file open that is no archive.
-        with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            logits = {name: arrays[f"logits_{name}"] for name in SCORED}
-            labels = {name: arrays[f"labels_{name}"] for name in SCORED}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
-        raise ValueError(
-            f"record {identity} cannot be read ({problem}): delete both of its files and run it again"
-        ) from problem
+        logits = {name: arrays[f"logits_{name}"] for name in SCORED}
+        labels = {name: arrays[f"labels_{name}"] for name in SCORED}
     if run_id(config) != identity:
         raise ValueError(
             f"record {identity} holds the config of run {run_id(config)}: a record is never edited or renamed"
         )
     return Run(config, record, logits, labels)
+
+
+@contextmanager
+def reading(folder: Path, identity: str) -> Iterator[tuple[dict[str, Any], Mapping[str, np.ndarray]]]:
+    """The JSON and the arrays of the record ``identity`` in ``folder``, while open.
+
+    Raises ValueError if either is missing, is not whole, or lacks what is asked of it inside the scope.
+    """
+    path = folder / f"{identity}.json"
+    try:
+        # Opened here, because np.load leaves a file open that is no archive.
+        with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield json.loads(path.read_text()), arrays
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
+        raise ValueError(
+            f"record {identity} cannot be read ({problem}): delete both of its files and run it again"
+        ) from problem
 
 
 def load_or_run(config: Config, *, recompute: bool = False, device: str = "auto", progress: bool = True) -> Run:
@@ -235,27 +247,30 @@ def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]
 
 
 def write(run: Run, folder: Path) -> None:
-    """Write both files of a run, the JSON last, each atomically: a record that exists is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    base = folder / run.record["run_id"]
+    """Write both files of a run, see ``write_record``."""
     arrays = {f"logits_{k}": v for k, v in run.logits.items()}
     arrays |= {f"labels_{k}": v.astype(np.uint8) for k, v in run.labels.items()}
-    partial = folder / f"{base.name}.{os.getpid()}.partial.npz"
-    np.savez_compressed(partial, **arrays)
-    os.replace(partial, base.with_suffix(".npz"))
-    partial = folder / f"{base.name}.{os.getpid()}.partial.json"
-    partial.write_text(json.dumps(run.record, indent=1) + "\n")
-    os.replace(partial, base.with_suffix(".json"))
+    write_record(folder, run.record, arrays)
+
+
+def write_record(folder: Path, record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write ``<run_id>.npz``, then ``<run_id>.json``, each atomically: a record that exists is whole."""
+    path = folder / f"{record['run_id']}.json"
+    _write_arrays(path.with_suffix(".npz"), arrays)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def write_posterior(trained: Fit, folder: Path) -> None:
     """Write means and rhos of a trained network as float16 to ``<run_id>.posterior.npz`` (0.9 MB), atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: value.cpu().numpy().astype(np.float16) for name, value in trained.model.state_dict().items()}
-    identity = run_id(trained.config)
-    partial = folder / f"{identity}.posterior.{os.getpid()}.partial.npz"
-    np.savez_compressed(partial, config=json.dumps(trained.config.to_dict()), **arrays)
-    os.replace(partial, folder / f"{identity}.posterior.npz")
+    path = folder / f"{run_id(trained.config)}.posterior.npz"
+    _write_arrays(path, {"config": np.array(json.dumps(trained.config.to_dict())), **arrays})
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def posterior_of(config: Config) -> nn.Module | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from radio_bnn.augment import View, network_input, orbit_of, training_view
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, Splits
 from radio_bnn.elbo import Terms, minibatch_terms
+from radio_bnn.files import replacing
 from radio_bnn.layers import posterior
 from radio_bnn.models import build
 from radio_bnn.predict import autocast, predict
@@ -246,10 +246,8 @@ def _save(state: State, path: Path, config: Config) -> None:
         "optimizer": state.optimizer.state_dict(),
     }
     content["streams"] = {name: g.get_state() for name, g in state.streams.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        torch.save(content, partial)
 
 
 def _restore(state: State, path: Path, config: Config) -> None:
