@@ -13,6 +13,8 @@ from radio_bnn.config import Config
 
 Runs = Sequence[store.Run | None]
 FIRST_SEED, FIRST_DATA_SEED = Config().seed, Config().data_seed
+# Of the chapters' runs; benchmarks/precision.py measures on paired seeds what it changes.
+PRECISION = "bf16"
 
 
 class Contrast(NamedTuple):
@@ -32,15 +34,22 @@ class Point(NamedTuple):
     values: list[float]
 
 
-def stored(*, seeds: int, **changes: Any) -> list[store.Run | None]:
-    """The stored runs of ``Config.converged(**changes)`` with the published seeds 122 + i, i < ``seeds``.
+def config_of(seed: int = FIRST_SEED, **changes: Any) -> Config:
+    """The run that the chapters show: ``Config.converged`` in ``PRECISION``, its data seed moving with ``seed``.
 
-    The data seed is 14 + i, as published. None where a run is not stored. Raises ValueError for ``seeds`` below 1.
+    The first pair of seeds is the published one, 122 and 14.
+    """
+    return Config.converged(seed=seed, data_seed=FIRST_DATA_SEED + seed - FIRST_SEED, precision=PRECISION, **changes)
+
+
+def stored(*, seeds: int, **changes: Any) -> list[store.Run | None]:
+    """The stored runs of ``config_of(122 + i, **changes)``, i < ``seeds``; None where a run is not stored.
+
+    Raises ValueError for ``seeds`` below 1.
     """
     if seeds < 1:
         raise ValueError(f"seeds={seeds} must be at least 1")
-    pairs = [{"seed": FIRST_SEED + i, "data_seed": FIRST_DATA_SEED + i} for i in range(seeds)]
-    return [store.find(Config.converged(**pair, **changes)) for pair in pairs]
+    return [store.find(config_of(FIRST_SEED + i, **changes)) for i in range(seeds)]
 
 
 def along_temperature(

@@ -46,7 +46,7 @@ def build(config: Config, generator: torch.Generator) -> LeNet:
     """The initialised network that ``config`` asks for: ``method`` vi, map or dropout (p = 0.5).
 
     ``init`` "uniform": means ~ U(-0.1, 0.1) (published); "he": weight means ~ N(0, 2 / fan_in), biases 0.
-    rho ~ U(init_rho_low, init_rho_high).
+    Fully-connected weight means are then multiplied by ``init_fc_scale``. rho ~ U(init_rho_low, init_rho_high).
     """
     if config.method == "vi":
         model = LeNet(BayesConv2d, BayesLinear)
@@ -67,3 +67,5 @@ def _initialise(name: str, parameter: Tensor, config: Config, generator: torch.G
         parameter.zero_()
     else:
         parameter.normal_(0.0, math.sqrt(2 / parameter[0].numel()), generator=generator)
+    if name.startswith("fc") and "weight" in name and not name.endswith("_rho"):
+        parameter.mul_(config.init_fc_scale)

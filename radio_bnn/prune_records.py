@@ -19,7 +19,7 @@ from torch import nn
 from radio_bnn import prune, store, tables
 from radio_bnn.augment import network_input
 from radio_bnn.config import Config, run_id
-from radio_bnn.contrasts import Contrast
+from radio_bnn.contrasts import FIRST_SEED, Contrast, config_of
 from radio_bnn.data import Splits
 from radio_bnn.metrics import METRICS, Metric, paired_bootstrap
 from radio_bnn.priors import make_prior
@@ -67,10 +67,10 @@ def known(ranking: str) -> str:
 
 
 def configs(n_seeds: int = 3) -> list[Config]:
-    """The runs that the pruning chapter prunes: the converged protocol, seeds as published (122 + i, 14 + i)."""
+    """The runs that the pruning chapter prunes, see ``contrasts.config_of``."""
     if n_seeds < 1:
         raise ValueError(f"seeds={n_seeds} must be at least 1")
-    return [Config.converged(seed=122 + i, data_seed=14 + i) for i in range(n_seeds)]
+    return [config_of(FIRST_SEED + i) for i in range(n_seeds)]
 
 
 # Read

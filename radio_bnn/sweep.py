@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from radio_bnn import store
 from radio_bnn.config import Config, run_id
+from radio_bnn.contrasts import FIRST_SEED, config_of
 from radio_bnn.priors import PRIORS
 from radio_bnn.progress import bar
 
@@ -23,26 +25,37 @@ FEW_TEMPERATURES = (1.0, 0.1, 0.01, 0.001)
 
 
 def chapters(n_seeds: int = 3) -> list[Config]:
-    """Every run that the chapters read, all of one seed before the next; seeds as published (122 + i, 14 + i)."""
-    return [
-        Config.converged(seed=122 + i, data_seed=14 + i, **changes) for i in range(n_seeds) for changes in _one_seed()
-    ]
+    """Every run that the chapters read, most wanted first.
+
+    Of the first seed all but the orbit likelihood, eight times as long as the others; of the other seeds what the
+    claims need; the orbit likelihood of all seeds; the rest. Seeds as published (122 + i, 14 + i).
+    """
+    seeds = [FIRST_SEED + i for i in range(n_seeds)]
+    wanted = [config_of(seeds[0], **changes) for changes in _shown()]
+    wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _claimed()]
+    wanted += [config_of(seed, augmentation="orbit_logits", temperature=t) for seed in seeds for t in (0.01, 1.0)]
+    wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _shown()]
+    return list(dict.fromkeys(wanted))
 
 
-def _one_seed() -> list[dict]:
+def _shown() -> list[dict]:
     baseline = Config.converged().temperature
     runs = [{"prior": name} for name in PRIORS] + [{"method": "map"}, {"method": "dropout"}]
     runs += [{"temperature": t} for t in TEMPERATURES if t != baseline]
     runs += [{"objective": o, "temperature": t} for o in ("pac2", "pac2_t") for t in FEW_TEMPERATURES]
     runs += [{"augmentation": a, "temperature": t} for a in ("rotation", "d4") for t in FEW_TEMPERATURES]
-    runs += [{"augmentation": "orbit_logits", "temperature": t} for t in (baseline, 1.0)]
     return runs
+
+
+def _claimed() -> list[dict]:
+    ends = [{"temperature": t} for t in (0.01, 1.0)]
+    return [*ends, {"prior": "laplace_mixture"}, *({"objective": "pac2", **end} for end in ends)]
 
 
 def precision() -> list[Config]:
     """Paired seeds in bfloat16 and in float32, to see what the former changes."""
-    seeds = range(3)
-    return [Config.converged(seed=122 + i, data_seed=14 + i, precision=p) for i in seeds for p in ("bf16", "float32")]
+    seeds = [FIRST_SEED + i for i in range(3)]
+    return [replace(config_of(seed), precision=p) for seed in seeds for p in ("bf16", "float32")]
 
 
 QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters, "precision": precision}

@@ -132,7 +132,7 @@ def start(config: Config, *, device: str) -> State:
     groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate}]
     if rho:
         groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate})
-    optimizer = torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay, fused=True)
     streams = {name: generator(config.seed, name) for name in ("order", "view")}
     streams["noise"] = generator(config.seed, "noise", device=device)
     return State(model, optimizer, streams)

@@ -63,6 +63,8 @@ def test_identities_do_not_change():
         ({"as_released": ("A2",)}, ValueError, "as_released=.*detached_variance"),
         ({"as_released": "summed_mixture"}, TypeError, "list of names"),
         ({"prior_scale": -1.0}, ValueError, "prior_scale=-1.0 must be positive"),
+        ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
+        ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"init_rho_low": 0.0}, ValueError, "must not exceed"),
     ],
 )

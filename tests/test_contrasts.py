@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from radio_bnn import contrasts, metrics, store
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import run_id
 
 LABELS = np.arange(30) % 2
 
@@ -56,7 +56,7 @@ def test_runs_that_cannot_be_paired_are_refused():
 
 
 def store_run(folder, i: int, **changes) -> store.Run:
-    config = Config.converged(seed=122 + i, data_seed=14 + i, **changes)
+    config = contrasts.config_of(122 + i, **changes)
     sets = {name: logits(i + 100 * (config.temperature < 1)) for name in store.SCORED}
     labels = dict.fromkeys(store.SCORED, LABELS)
     record = {"run_id": run_id(config), "config": config.to_dict(), "history": {"kl_per_weight": [9.0, 0.5 + i]}}

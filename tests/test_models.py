@@ -36,6 +36,13 @@ def test_he_initialisation_has_variance_two_over_fan_in():
     assert (model.fc1.bias_mean == 0).all()
 
 
+def test_the_start_of_the_fully_connected_means_can_be_scaled():
+    plain, scaled = (build(Config.preview(init_fc_scale=f), generator(0, "init")) for f in (1.0, 0.25))
+    for name, parameter in plain.named_parameters():
+        factor = 0.25 if name.startswith("fc") and name.endswith("weight_mean") else 1
+        assert torch.equal(scaled.get_parameter(name), factor * parameter), name
+
+
 def test_the_seed_decides_the_start_and_methods_share_the_network():
     a, b, c = (build(Config.preview(), generator(seed, "init")) for seed in (0, 0, 1))
     assert torch.equal(a.fc1.weight_mean, b.fc1.weight_mean)
