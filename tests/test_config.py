@@ -33,7 +33,7 @@ def test_the_identity_covers_every_field_and_no_order():
         "kl": "closed", "estimator": "local", "augmentation": "d4", "schedule": "plateau", "init": "he",
         "selection": "last", "precision": "float64", "as_released": ("summed_mixture",), "init_rho_low": -4.5,
         "init_rho_high": -3.0, "temperature": 0.5, "learning_rate": 1e-3, "rho_learning_rate": 1e-2,
-        "weight_decay": 1e-6,
+        "weight_decay": 1e-6, "adam_beta2": 0.9,
     }  # fmt: skip
     for field in dataclasses.fields(Config):
         value = changed.get(field.name, getattr(Config(), field.name))
