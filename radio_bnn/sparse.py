@@ -9,7 +9,7 @@ convolution need its input at the active sites and the empty image alone, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -152,6 +152,15 @@ def _pool_relu(x: Tensor) -> Tensor:
 
 
 def _first_layer(weight: Tensor, bias: Tensor, x: Windows) -> SparseMap:
+    """In full precision also under autocast: in bfloat16 every new number of rows would compile a kernel of its own."""
+    device = weight.device.type
+    reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    with torch.autocast(device, enabled=False):
+        sparse = _first_layer_exact(weight, bias, x)
+    return sparse if reduced is None else replace(sparse, values=sparse.values.to(reduced))
+
+
+def _first_layer_exact(weight: Tensor, bias: Tensor, x: Windows) -> SparseMap:
     empty = torch.full(
         (1, 1, 8 + x.size[0] % 2, 8 + x.size[1] % 2), x.background, dtype=weight.dtype, device=weight.device
     )
@@ -193,9 +202,9 @@ class _ConvOfMap(torch.autograd.Function):
             summed.permute(0, 3, 1, 2), empty.permute(2, 0, 1)[None], weight, [len(bias)], *CONVOLUTION, [True] * 3
         )
         site = place % (x.shape[1] * x.shape[2])
-        deviation = values - empty.view(-1, values.shape[1]).to(values.dtype)[site]
+        deviation = values.to(weight.dtype) - empty.view(-1, values.shape[1])[site]
         of_values, at_place = _gradients_at_place(grad, x, deviation, weight)
-        rest = every[0].permute(1, 2, 0).reshape(-1, values.shape[1]).index_add(0, site, -of_values.to(weight.dtype))
+        rest = every[0].permute(1, 2, 0).reshape(-1, values.shape[1]).index_add(0, site, -of_values)
         rest = rest.view(*x.shape[1:], -1)
         by_row = torch.stack([rest[0], rest[1:-1].sum(0), rest[-1]])
         of_edge = torch.stack([by_row[:, 0], by_row[:, 1:-1].sum(1), by_row[:, -1]], 1)
@@ -210,12 +219,13 @@ AT_ONCE = 8
 def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """A convolution's gradients: for its input at the active sites (n, C), and for its weight from ``deviation`` there.
 
-    grad (N, H - 2, W - 2, C') of the output. A few images at a time, so that their windows stay in the cache.
+    grad (N, H - 2, W - 2, C') of the output. A few images at a time, so that their windows stay in the cache; in the
+    precision of ``weight``, see ``_first_layer``.
     """
     (n, height, width), channels = x.shape, grad.shape[-1]
     reach = KERNEL - 1 - PADDING
     rows, columns = height + KERNEL - 1, width + KERNEL - 1
-    kernel = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2).to(grad.dtype)
+    kernel = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2)
     below = torch.arange(KERNEL, device=grad.device) * columns
     starts = list(range(0, n, AT_ONCE))
     bounds = torch.searchsorted(x.place, torch.tensor([*starts, n], device=grad.device) * (height * width)).tolist()
@@ -226,8 +236,9 @@ def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: T
         image, site = x.place[low:high] // (height * width) - start, x.place[low:high] % (height * width)
         first = (image * rows + site // width) * columns + site % width
         seen = line.index_select(0, (first[:, None] + below).flatten()).view(high - low, KERNEL**2 * channels)
+        seen = seen.to(weight.dtype)
         of_values.append(seen @ kernel)
-        of_weight += deviation[low:high].to(seen.dtype).T @ seen
+        of_weight += deviation[low:high].T @ seen
     of_weight = of_weight.view(-1, KERNEL, KERNEL, channels).permute(3, 0, 1, 2).flip(2, 3)
     return torch.cat(of_values), of_weight
 
