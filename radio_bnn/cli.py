@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"radio-bnn {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_chapters(commands)
+    add_convergence(commands)
     add_prune(commands)
     add_scoreboard(commands)
     add_sweep(commands)
@@ -55,6 +56,25 @@ def chapters(options: argparse.Namespace) -> None:
     seconds = run_all(options.names, parameters, book=options.book, out=options.out, timeout=options.timeout)
     for name, value in seconds.items():
         print(f"{name}: {value:.0f} s")
+
+
+def add_convergence(commands: argparse._SubParsersAction) -> None:
+    """`radio-bnn convergence`: measure how far the chapters' protocol has converged."""
+    text = "Train the chapters' protocol and its neighbours, and store what their validation galaxies say."
+    command = commands.add_parser("convergence", help="make the record of convergence", description=text)
+    command.add_argument("--out", type=Path, metavar="FILE", help="the record (default: among the book's results)")
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
+    command.set_defaults(command=convergence)
+
+
+def convergence(options: argparse.Namespace) -> None:
+    """Make the record of convergence and name it."""
+    from radio_bnn.convergence import FILE, run
+    from radio_bnn.store import committed_folder
+
+    path = options.out or committed_folder() / FILE
+    run(path, workers=options.workers)
+    print(path)
 
 
 def add_prune(commands: argparse._SubParsersAction) -> None:
