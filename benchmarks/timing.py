@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import resource
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from radio_bnn.data import load
+from radio_bnn.store import processor
 
 
 def interleaved(variants: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
@@ -45,11 +44,7 @@ def galaxies() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
 
 def hardware() -> dict[str, object]:
     """Processor, cores and versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-    return {"processor": name, "cores": torch.multiprocessing.cpu_count(), "torch": torch.__version__}
+    return {"processor": processor(), "cores": torch.multiprocessing.cpu_count(), "torch": torch.__version__}
 
 
 def peak_memory_mb() -> int:

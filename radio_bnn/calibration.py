@@ -59,38 +59,10 @@ def _uncertainty(name: str) -> Callable[[ArrayLike], np.ndarray]:
 # Over galaxies and seeds
 
 
-def _as_runs(logits: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
-    runs = list(logits) if isinstance(logits, (list, tuple)) or np.ndim(logits) == 4 else [logits]
-    if not runs:
-        raise ValueError("no run given; expected logits (S, N, C) or a list of them, one per training seed")
-    return runs
-
-
 def _quantiles(value: float, draws: np.ndarray, level: float) -> Interval:
     _check_fraction("level", level)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value), float(low), float(high))
-
-
-def seed_bootstrap(
-    statistic: str | Metric,
-    runs: ArrayLike | Sequence[ArrayLike],
-    labels: ArrayLike,
-    *,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """A metric averaged over R training seeds, with the interval over galaxies and, if R > 1, over seeds.
-
-    ``runs`` is logits (S, N, C) or a list of R such arrays that predict the same galaxies. Every draw resamples the
-    galaxies once for all runs, and the runs. R seeds underestimate the variance between seeds by (R - 1) / R.
-    """
-    runs, metric = _as_runs(runs), METRICS[statistic] if isinstance(statistic, str) else statistic
-    replicates = np.stack([metrics.bootstrap_draws(metric, run, labels, draws=draws, seed=seed) for run in runs])
-    chosen = np.random.default_rng([seed, 1]).integers(len(runs), size=replicates.shape)
-    value = np.mean([metric(run, labels) for run in runs])
-    return _quantiles(value, np.take_along_axis(replicates, chosen, axis=0).mean(axis=0), level)
 
 
 def auroc_bootstrap(
@@ -110,7 +82,7 @@ def auroc_bootstrap(
     spread. Raises ValueError for an unknown uncertainty and for unequal numbers of runs or galaxies.
     Source: Hanley & McNeil 1982; Efron & Tibshirani 1993.
     """
-    low, high = ([_uncertainty(uncertainty)(run) for run in _as_runs(group)] for group in groups)
+    low, high = ([_uncertainty(uncertainty)(run) for run in metrics.as_runs(group)] for group in groups)
     if len(low) != len(high) or len({run.shape for run in low}) > 1 or len({run.shape for run in high}) > 1:
         sizes = [[len(run) for run in group] for group in (low, high)]
         raise ValueError(f"the groups hold {sizes[0]} and {sizes[1]} galaxies; expected one run of each per seed")

@@ -13,7 +13,7 @@ from radio_bnn.config import Config
 
 Runs = Sequence[store.Run | None]
 FIRST_SEED, FIRST_DATA_SEED = Config().seed, Config().data_seed
-# Of the chapters' runs; benchmarks/precision.py measures on paired seeds what it changes.
+# Of the chapters' runs; the chapter on cold posteriors shows on paired seeds what it changes.
 PRECISION = "bf16"
 
 
@@ -39,7 +39,8 @@ def config_of(seed: int = FIRST_SEED, **changes: Any) -> Config:
 
     The first pair of seeds is the published one, 122 and 14.
     """
-    return Config.converged(seed=seed, data_seed=FIRST_DATA_SEED + seed - FIRST_SEED, precision=PRECISION, **changes)
+    data_seed = FIRST_DATA_SEED + seed - FIRST_SEED
+    return Config.converged(**{"seed": seed, "data_seed": data_seed, "precision": PRECISION, **changes})
 
 
 def stored(*, seeds: int, **changes: Any) -> list[store.Run | None]:
@@ -66,7 +67,7 @@ def warm_minus_cold(*, seeds: int, factor: float = 1.0, **changes: Any) -> list[
 
 
 def contrast(
-    statistic: str,
+    statistic: str | metrics.Metric,
     terms: Sequence[tuple[float, Sequence[ArrayLike]]],
     labels: ArrayLike,
     *,
@@ -78,8 +79,9 @@ def contrast(
 
     ``terms`` holds pairs (c_g, runs of group g); runs are logits (S, N, C), one per training seed r, in the same order
     in every group. Every draw resamples the galaxies once for all runs and the seeds once for all groups, so the spread
-    that groups share cancels. With two groups and c = (1, -1) it is ``metrics.paired_bootstrap``. R seeds underestimate
-    the variance between seeds by (R - 1) / R. Raises ValueError for unequal numbers of runs, or of galaxies.
+    that groups share cancels. One group gives a mean over seeds; two with c = (1, -1) give
+    ``metrics.paired_bootstrap``. R seeds underestimate the variance between seeds by (R - 1) / R.
+    Raises ValueError for unequal numbers of runs, or of galaxies.
     """
     runs = {len(group) for _, group in terms}
     galaxies = {np.shape(logits)[1] for _, group in terms for logits in group}
@@ -89,10 +91,11 @@ def contrast(
             "and the same galaxies in all"
         )
     options = {"draws": draws, "seed": seed}
+    metric = metrics.METRICS[statistic] if isinstance(statistic, str) else statistic
     value, replicates = 0.0, 0.0
     for factor, group in terms:
-        value += factor * np.mean([metrics.METRICS[statistic](logits, labels) for logits in group])
-        replicates += factor * np.stack([metrics.bootstrap_draws(statistic, x, labels, **options) for x in group])
+        value += factor * np.mean([metric(logits, labels) for logits in group])
+        replicates += factor * np.stack([metrics.bootstrap_draws(metric, x, labels, **options) for x in group])
     chosen = np.random.default_rng([seed, 1]).integers(len(replicates), size=replicates.shape)
     means = np.take_along_axis(replicates, chosen, axis=0).mean(axis=0)
     low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])

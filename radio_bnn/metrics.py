@@ -543,9 +543,12 @@ def bootstrap(
     return interval
 
 
-def _as_runs(logits: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
-    """One array (S, N, C) or a sequence of them -> a list of them."""
-    return list(logits) if isinstance(logits, (list, tuple)) or np.ndim(logits) == 4 else [logits]
+def as_runs(logits: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
+    """One array (S, N, C) or a sequence of them -> a list of them. Raises ValueError for none."""
+    runs = list(logits) if isinstance(logits, (list, tuple)) or np.ndim(logits) == 4 else [logits]
+    if not runs:
+        raise ValueError("no run given; expected logits (S, N, C) or a list of them, one per training seed")
+    return runs
 
 
 def paired_bootstrap(
@@ -564,8 +567,8 @@ def paired_bootstrap(
     interval. R seeds underestimate the variance between seeds by (R - 1) / R. Exactly 0 for identical predictions.
     Raises ValueError for unequal numbers of seeds. Source: Efron & Tibshirani 1993.
     """
-    runs_a, runs_b = (_as_runs(runs) for runs in pair)
-    if len(runs_a) != len(runs_b) or not runs_a:
+    runs_a, runs_b = (as_runs(runs) for runs in pair)
+    if len(runs_a) != len(runs_b):
         raise ValueError(f"the pair has {len(runs_a)} and {len(runs_b)} runs; expected one of each per training seed")
     checked = [(_checked_run(a, labels), _checked_run(b, labels)) for a, b in zip(runs_a, runs_b, strict=True)]
     if len(sizes := {run[0].shape[1] for both in checked for run in both}) > 1:

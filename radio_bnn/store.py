@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from radio_bnn.seeds import generator
 from radio_bnn.train import Fit, device_name, fit
 
 SCHEMA = 1
+MIRABEST_GALAXIES = Config().simulated_galaxies
 SCORED = ("validation", "test", "uncertain", "hybrid")
 PROTOCOLS = ("published", "published_2021", "preview", "converged")
 # What may vary within a protocol; every other field belongs to its recipe.
@@ -239,7 +241,7 @@ def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": torch.cuda.get_device_name() if name == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name() if name == "cuda" else processor(),
         "threads": 1,
         "precision": config.precision,
         "wall_seconds": round(seconds, 1),
@@ -299,11 +301,37 @@ def _read_posterior(path: Path, config: Config) -> nn.Module:
 
 
 def expected_seconds(configs: list[Config]) -> float | None:
-    """How long training ``configs`` took when their stored records were made, one after the other; None if unknown."""
-    runs = [find(config) for config in configs]
-    if any(run is None for run in runs):
-        return None
-    return sum(run.record["provenance"]["wall_seconds"] for run in runs)
+    """How long training ``configs`` takes, one after the other: as their records took, or as like ones did per galaxy.
+
+    A run that is not stored counts as its work, galaxies x epochs x forwards per step, times the median time per work
+    of the book's records in its precision. None if there is no such record.
+    """
+    rates = _seconds_per_work()
+    seconds = []
+    for config in configs:
+        if (run := find(config)) is not None:
+            seconds.append(run.record["provenance"]["wall_seconds"])
+        elif config.precision in rates:
+            seconds.append(rates[config.precision] * _work(config))
+        else:
+            return None
+    return sum(seconds)
+
+
+def _seconds_per_work() -> dict[str, float]:
+    rates: dict[str, list[float]] = {}
+    for path in committed_folder().glob("*.json"):
+        record = json.loads(path.read_text())
+        if "run_id" in record:
+            config = Config.from_dict(record["config"])
+            rates.setdefault(config.precision, []).append(record["provenance"]["wall_seconds"] / _work(config))
+    return {precision: median(values) for precision, values in rates.items()}
+
+
+def _work(config: Config) -> float:
+    galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
+    forwards = (1 if config.objective == "elbo" else 2) * (8 if config.augmentation.startswith("orbit") else 1)
+    return galaxies * config.epochs * forwards
 
 
 @cache
@@ -316,7 +344,8 @@ def _commit() -> str:
         return "unknown"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor, as it calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

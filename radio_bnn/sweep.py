@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 
 from radio_bnn import store
@@ -55,7 +54,7 @@ def _claimed() -> list[dict]:
 def precision() -> list[Config]:
     """Paired seeds in bfloat16 and in float32, to see what the former changes."""
     seeds = [FIRST_SEED + i for i in range(3)]
-    return [replace(config_of(seed), precision=p) for seed in seeds for p in ("bf16", "float32")]
+    return [config_of(seed, precision=p) for seed in seeds for p in ("bf16", "float32")]
 
 
 QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters, "precision": precision}

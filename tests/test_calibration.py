@@ -97,13 +97,6 @@ def test_seeds_that_disagree_widen_the_interval():
     assert both == (0.5, 0, 1)  # both seeds drawn alike, with a probability of 1/4 each way
 
 
-def test_seed_bootstrap_of_one_run_is_the_bootstrap_and_of_equal_runs_too():
-    logits, labels = world(40)
-    expected = metrics.bootstrap("nll", logits, labels)
-    np.testing.assert_allclose(calibration.seed_bootstrap("nll", logits, labels), expected)
-    np.testing.assert_allclose(calibration.seed_bootstrap("nll", [logits] * 3, labels), expected)
-
-
 # Reliability
 
 

@@ -23,6 +23,13 @@ def test_two_groups_agree_with_the_paired_bootstrap(statistic):
     assert found == pytest.approx(metrics.paired_bootstrap(statistic, (a, b), LABELS), abs=1e-12)
 
 
+def test_one_group_of_equal_runs_is_the_bootstrap_of_one():
+    run = GROUPS[0][0]
+    expected = metrics.bootstrap("nll", run, LABELS)
+    for n in (1, 3):
+        assert contrasts.contrast("nll", [(1.0, [run] * n)], LABELS) == pytest.approx(expected, abs=1e-12)
+
+
 def test_identical_groups_cancel_exactly():
     """A difference of differences of the same runs is 0 with no width, although each group varies."""
     a, b = GROUPS[:2]

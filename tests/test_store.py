@@ -114,6 +114,16 @@ def test_expected_seconds_adds_the_stored_wall_times(world):
     assert store.expected_seconds([CONFIG, other]) == total
 
 
+def test_expected_seconds_of_a_new_run_follow_its_work(world):
+    stored = store.execute(CONFIG, world / "book", device="cpu", progress=False)
+    seconds = stored.record["provenance"]["wall_seconds"]
+    longer = replace(CONFIG, epochs=3, objective="pac2", seed=9)
+    assert store.expected_seconds([longer]) == pytest.approx(6 * seconds)
+    assert store.expected_seconds([replace(CONFIG, augmentation="orbit_logits", estimator="shared")]) == 8 * seconds
+    assert store.expected_seconds([CONFIG, longer]) == pytest.approx(7 * seconds)
+    assert store.expected_seconds([replace(longer, precision="bf16")]) is None
+
+
 def test_a_table_says_beforehand_how_long_training_takes(world, capsys, monkeypatch):
     assert [r.config for r in store.load_or_run_all([CONFIG], device="cpu")] == [CONFIG]
     assert capsys.readouterr().out == "Training 1 runs on simulated: minutes to hours each, on one core.\n"
