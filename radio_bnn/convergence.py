@@ -91,11 +91,12 @@ def run(path: Path, *, workers: int = 1, progress: bool = True) -> dict[str, Any
     """Measure all variants in ``workers`` processes and write the record to ``path``, atomically."""
     configs = seeds() | doubled() | searched()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {name: pool.submit(measure, config.to_dict()) for name, config in configs.items()}
+        longest_first = sorted(configs, key=lambda name: -configs[name].epochs)
+        futures = {name: pool.submit(measure, configs[name].to_dict()) for name in longest_first}
         with bar(total=len(futures), desc="variants", show=progress) as shown:
             for future in futures.values():
                 future.add_done_callback(lambda _: shown.update())
-            measured = {name: future.result() for name, future in futures.items()}
+            measured = {name: futures[name].result() for name in configs}
     provenance = store.provenance(config_of(), device="cpu", seconds=0.0)
     provenance.pop("wall_seconds")
     record = {
