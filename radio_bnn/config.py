@@ -122,7 +122,7 @@ class Config:
 
     @classmethod
     def preview(cls, **changes: Any) -> Config:
-        """A recipe whose sigma converges within minutes: 100 epochs, exact KL, faster rho, cosine schedule."""
+        """A recipe of minutes in which sigma can move: 100 epochs, exact KL, faster rho, cosine schedule."""
         recipe = {
             "kl": "auto",
             "estimator": "shared" if str(changes.get("augmentation")).startswith("orbit") else "local",
@@ -144,7 +144,7 @@ class Config:
 
         rho moves three times faster, Adam forgets its second moment ten times faster, and the fully-connected means
         start near zero, where the prior wants the many that the data do not need. Chosen on validation galaxies; how
-        far it has converged is a record of its own (benchmarks/convergence.py).
+        far it has converged is a record of its own, see ``radio_bnn.convergence``.
         """
         recipe = {"rho_learning_rate": 3e-2, "adam_beta2": 0.99, "init_fc_scale": 0.3, "validate_every": 10}
         return cls.preview(**{**recipe, **changes})

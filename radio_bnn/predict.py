@@ -13,6 +13,9 @@ from radio_bnn.layers import one_draw
 from radio_bnn.progress import bar
 from radio_bnn.sparse import Windows
 
+# As many galaxies as keep every layer's output in the cache.
+BATCH_SIZE = 26
+
 
 def predict(
     model: nn.Module,
@@ -20,7 +23,7 @@ def predict(
     *,
     samples: int = 200,
     generator: torch.Generator,
-    batch_size: int = 26,
+    batch_size: int = BATCH_SIZE,
     precision: str = "float32",
     orbit: str = "none",
     progress: bool = False,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from radio_bnn.augment import network_input
 from radio_bnn.files import replacing
 from radio_bnn.layers import Draw, Normal, one_draw, posterior, posterior_mean
+from radio_bnn.predict import BATCH_SIZE
 from radio_bnn.progress import bar
 from radio_bnn.sparse import Windows
 
@@ -71,7 +72,7 @@ def fisher_information(
     *,
     draws: int = 0,
     generator: torch.Generator | None = None,
-    batch_size: int = 128,
+    batch_size: int = BATCH_SIZE,
 ) -> Importance:
     """Diagonal F_k = mean_n E_y g_nk^2 of the fully-connected weights, g_n = d log p(y | x_n, w) / dw; {name: F >= 0}.
 
@@ -233,7 +234,7 @@ def predict_pruned(
     *,
     samples: int,
     generator: torch.Generator,
-    batch_size: int = 128,
+    batch_size: int = BATCH_SIZE,
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Logits of ``model`` pruned by each ranking to each fraction: {ranking: (F, S, N, C)} float32.
