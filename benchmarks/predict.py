@@ -11,11 +11,11 @@ import json
 
 import torch
 from peer import PeerLeNet, predict_batched, predict_singly
+from radio_bnn.models import build
 from timing import galaxies, hardware, interleaved, medians, peak_memory_mb, ratio
 
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import normalise
-from radio_bnn.models import build
 from radio_bnn.predict import predict
 from radio_bnn.seeds import generator
 

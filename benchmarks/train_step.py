@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import torch
 from peer import PeerLeNet, train_step
+from radio_bnn.augment import training_view
 from timing import galaxies, hardware, interleaved, medians, peak_memory_mb, ratio
 
-from radio_bnn.augment import training_view
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import normalise
 from radio_bnn.train import start, step

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from radio_bnn.config import Config
-from radio_bnn.elbo import KL, log_likelihood, minibatch_terms, negative_elbo
 from radio_bnn.layers import one_draw, posterior
-from radio_bnn.priors import Prior, make_prior
+from radio_bnn.likelihood import categorical
+from radio_bnn.method import Batch
+from radio_bnn.objective import KL, negative_elbo
+from radio_bnn.priors import Prior
+from radio_bnn.resolve import resolve
 from radio_bnn.sparse import Windows
+from radio_bnn.vi import objective
 
 LAYER = "fc1.weight"
 
@@ -28,9 +32,8 @@ def variance_gradient(
     """
     if config.objective == "elbo":
         raise ValueError("objective='elbo' has no variance term: choose pac2 or pac2_t")
-    config = replace(config, as_released=("detached_variance",) if detached else ())
-    prior, parameters = make_prior(config.prior, scale=config.prior_scale), list(model.parameters())
-    terms = minibatch_terms(model, x, labels, prior, config, n_train=len(labels), generator=generator)
+    config, parameters = replace(config, as_released=("detached_variance",) if detached else ()), [*model.parameters()]
+    terms = objective(resolve(config), model, Batch(x, labels, len(labels)), generator=generator)
     rest = negative_elbo(terms.nll, terms.kl, temperature=config.temperature, share=1.0)
     whole, rest = (_gradient(loss, parameters) for loss in (terms.loss, rest))
     return float((whole - rest).norm() / rest.norm())
@@ -61,7 +64,7 @@ def gradient_to_noise(
     likelihood, complexity = [], {name: [] for name in estimators}
     for _ in range(draws):
         with one_draw(model, generator) as draw:
-            likelihood.append(_gradient(-log_likelihood(model(x), labels).sum(), [q[layer].mean]))
+            likelihood.append(_gradient(-categorical(model(x), labels).sum(), [q[layer].mean]))
         for name, kl in estimators.items():
             complexity[name].append(_gradient(kl(prior, q, draw), [q[layer].mean]))
     total, cost = torch.stack(likelihood), {name: torch.stack(rows) for name, rows in complexity.items()}

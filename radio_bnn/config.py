@@ -7,21 +7,9 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "data": ("mirabest", "simulated"),
-    "method": ("vi", "map", "dropout"),
-    "prior": ("gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"),
-    "objective": ("elbo", "pac2", "pac2_t"),
-    "kl": ("auto", "closed", "mc", "mc_detached"),
-    "estimator": ("shared", "local"),
-    "augmentation": ("none", "d4", "rotation", "orbit_logits", "orbit_probs"),
-    "schedule": ("constant", "plateau", "warmup_cosine"),
-    "init": ("uniform", "he"),
-    "selection": ("single_sample_error", "nll", "last"),
-    "precision": ("float32", "float64", "bf16"),
-}
 # What the released code does differently from the mathematics, beside kl="mc_detached" (audit A1).
 AS_RELEASED = {
     "detached_variance": "A2: the PAC variance term carries no gradient",
@@ -37,78 +25,107 @@ POSITIVE = (
     "init_fc_scale",
     "epochs",
     "samples",
+    "members",
     "validate_every",
 )
+# Published scales of the priors that have one; mixtures have two, which no setting changes.
+PRIOR_SCALE = {"gaussian": 0.1, "laplace": 1.0, "student_t": 0.1}
+CLOSED_KL = ("gaussian", "laplace")
+# Settings that a method does not use, beside those that belong to another method alone.
+OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
+OF_THE_PRIOR = {"prior", "prior_scale", "temperature"}
+UNUSED = {
+    "vi": {"members"},
+    "map": OF_THE_POSTERIOR | {"members", "samples"},
+    "ml": OF_THE_POSTERIOR | OF_THE_PRIOR | {"members", "samples"},
+    "dropout": (OF_THE_POSTERIOR - {"estimator"}) | OF_THE_PRIOR | {"members"},
+    "ensemble": OF_THE_POSTERIOR | {"samples"},
+}
 
 
 @dataclass(frozen=True)
 class Config:
     """One training run; the defaults are the published protocol (2024 code).
 
+    ``method``: "vi" mean-field variational inference; "map" the maximum of p(D | w)^(1/T) p(w); "ml" the maximum of the
+    likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks.
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior).
-    ``prior_scale`` overrides the published scale of a one-component prior.
+    ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
+    for each image. ``prior_scale`` overrides the published scale of a one-component prior. ``kl`` "auto" is the closed
+    form where the prior has one, else "mc".
+    ``likelihood`` "orbit_logits" and "orbit_probs" average over the dihedral group D4; all views of an image share one
+    draw of the weights, so they need ``estimator`` "shared". ``augmentation`` shows the images in random views.
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
     ``init_fc_scale`` multiplies the initial means of the fully-connected weights; ``adam_beta2`` is the decay of
     Adam's second moment.
     ``simulated_galaxies`` is the size of the simulated catalogue and is ignored for MiraBest.
-    ``augmentation`` "orbit_logits" and "orbit_probs" are likelihoods averaged over the dihedral group D4; all views of
-    an image share one draw of the weights, so they need ``estimator`` "shared".
     ``as_released`` names slips of the released code to reproduce, see ``AS_RELEASED``.
     Raises ValueError or TypeError for a value that no run can use.
     """
 
-    data: str = "mirabest"
+    data: Literal["mirabest", "simulated"] = "mirabest"
     data_seed: int = 14
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: str = "vi"
-    prior: str = "gaussian"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble"] = "vi"
+    members: int = 4
+    prior: Literal["gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = "gaussian"
     prior_scale: float | None = None
     temperature: float = 0.01
-    objective: str = "elbo"
-    kl: str = "mc"
-    estimator: str = "shared"
-    augmentation: str = "none"
+    likelihood: Literal["categorical", "orbit_logits", "orbit_probs"] = "categorical"
+    objective: Literal["elbo", "pac2", "pac2_t"] = "elbo"
+    kl: Literal["auto", "closed", "mc", "mc_detached"] = "mc"
+    estimator: Literal["shared", "local"] = "shared"
+    augmentation: Literal["none", "d4", "rotation"] = "none"
     epochs: int = 1500
     batch_size: int = 50
     learning_rate: float = 5e-5
     rho_learning_rate: float = 5e-5
     adam_beta2: float = 0.999
     weight_decay: float = 0.0
-    schedule: str = "constant"
-    init: str = "uniform"
+    schedule: Literal["constant", "plateau", "warmup_cosine"] = "constant"
+    init: Literal["uniform", "he"] = "uniform"
     init_fc_scale: float = 1.0
     init_rho_low: float = -5.0
     init_rho_high: float = -4.0
-    selection: str = "single_sample_error"
+    selection: Literal["single_sample_error", "nll", "last"] = "single_sample_error"
     validate_every: int = 1
     samples: int = 200
-    precision: str = "float32"
+    precision: Literal["float32", "float64", "bf16"] = "float32"
     as_released: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(choices)}")
+        for name, kind in _types().items():
+            object.__setattr__(self, name, _typed(name, kind, getattr(self, name)))
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
-        if self.prior_scale is not None and not self.prior_scale > 0:
-            raise ValueError(f"prior_scale={self.prior_scale!r} must be positive, or None for the published scale")
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"adam_beta2={self.adam_beta2!r} must be at least 0 and below 1")
         if self.init_rho_low > self.init_rho_high:
             raise ValueError(f"init_rho_low={self.init_rho_low} must not exceed init_rho_high={self.init_rho_high}")
-        if self.augmentation.startswith("orbit") and self.estimator != "shared":
-            raise ValueError(
-                f"augmentation={self.augmentation!r} needs estimator='shared', not {self.estimator!r}: the views of an "
-                "image share one draw of the weights"
-            )
         unknown = sorted(set(self.as_released) - set(AS_RELEASED))
         if unknown:
             raise ValueError(f"as_released={unknown} is not known: choose from {', '.join(AS_RELEASED)}")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse what would run something other than it says."""
+        if self.prior_scale is not None and self.prior not in PRIOR_SCALE:
+            raise ValueError(
+                f"prior_scale={self.prior_scale} cannot be used with {self.prior!r}, which has two scales: leave it out"
+            )
+        if self.prior_scale is not None and not self.prior_scale > 0:
+            raise ValueError(f"prior_scale={self.prior_scale!r} must be positive, or None for the published scale")
+        if self.kl == "closed" and self.prior not in CLOSED_KL:
+            raise ValueError(f"kl='closed' does not exist for prior={self.prior!r}: use kl='mc' or kl='auto'")
+        if self.likelihood != "categorical" and self.estimator == "local":
+            raise ValueError(
+                f"likelihood={self.likelihood!r} needs estimator='shared', not 'local': the views of an image share "
+                "one draw of the weights"
+            )
+        if self.objective != "elbo" and self.method != "vi":
+            raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
 
     @classmethod
     def published(cls, **changes: Any) -> Config:
@@ -125,7 +142,7 @@ class Config:
         """A recipe of minutes in which sigma can move: 100 epochs, exact KL, faster rho, cosine schedule."""
         recipe = {
             "kl": "auto",
-            "estimator": "shared" if str(changes.get("augmentation")).startswith("orbit") else "local",
+            "estimator": "local" if changes.get("likelihood", cls.likelihood) == "categorical" else "shared",
             "epochs": 100,
             "learning_rate": 1e-3,
             "rho_learning_rate": 1e-2,
@@ -144,7 +161,7 @@ class Config:
 
         rho moves three times faster, Adam forgets its second moment ten times faster, and the fully-connected means
         start near zero, where the prior wants the many that the data do not need. Chosen on validation galaxies; how
-        far it has converged is a record of its own, see ``radio_bnn.convergence``.
+        far it has converged is a record of its own.
         """
         recipe = {"rho_learning_rate": 3e-2, "adam_beta2": 0.99, "init_fc_scale": 0.3, "validate_every": 10}
         return cls.preview(**{**recipe, **changes})
@@ -152,39 +169,85 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """The Config of a mapping as :func:`to_dict` writes it; unknown names are errors."""
-        known = [f.name for f in dataclasses.fields(cls)]
         for name in values:
-            if name not in known:
-                hint = difflib.get_close_matches(name, known, n=1)
+            if name not in _types():
+                hint = difflib.get_close_matches(name, _types(), n=1)
                 raise ValueError(f"unknown setting {name!r}" + (f": did you mean {hint[0]!r}?" if hint else ""))
         return cls(**values)
+
+    @property
+    def kl_estimator(self) -> str:
+        """``kl`` with "auto" spelled out: "closed", "mc" or "mc_detached"."""
+        return self.kl if self.kl != "auto" else "closed" if self.prior in CLOSED_KL else "mc"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-able values, in their order."""
         return {**dataclasses.asdict(self), "as_released": list(self.as_released)}
 
 
-def run_id(config: Config) -> str:
-    """Twelve hexadecimal digits that identify a run.
+def canonical(config: Config) -> Config:
+    """The same training with every setting that cannot matter for it at its default, and "auto" spelled out.
 
-    The hash covers the fields that differ from their defaults, so a field added later with a neutral default
-    leaves the identity of older runs as it was.
+    Equal trainings have equal canonical configs: a setting does not matter if its method, prior, objective or data do
+    not use it.
     """
-    default = Config()
-    values = {
-        k: v for k, v in config.to_dict().items() if v != getattr(default, k) and not (k == "as_released" and not v)
+    default, unused = Config(), set(UNUSED[config.method])
+    if config.data == "mirabest":
+        unused.add("simulated_galaxies")
+    if config.selection == "last" and config.schedule != "plateau":
+        unused.add("validate_every")  # how densely the history is kept
+    published = config.prior_scale == PRIOR_SCALE.get(config.prior)
+    settled = {
+        "kl": config.kl_estimator,
+        "prior_scale": None if published else config.prior_scale,
+        "as_released": tuple(slip for slip in config.as_released if _matters(slip, config)),
     }
+    return dataclasses.replace(config, **settled | {name: getattr(default, name) for name in unused})
+
+
+def run_id(config: Config) -> str:
+    """Twelve hexadecimal digits that identify a run: equal trainings have equal ones.
+
+    The hash covers the fields of the canonical config that differ from their defaults, so a field added later with a
+    neutral default leaves the identity of older runs as it was.
+    """
+    default = Config().to_dict()
+    values = {k: v for k, v in canonical(config).to_dict().items() if v != default[k]}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _typed(name: str, annotation: str, value: Any) -> Any:
-    if annotation.startswith("tuple"):
+def choices(name: str) -> tuple[str, ...]:
+    """The values that the setting ``name`` of a Config may take; empty for a number."""
+    return get_args(_types()[name]) if get_origin(_types()[name]) is Literal else ()
+
+
+def _matters(slip: str, config: Config) -> bool:
+    has_prior = "prior" not in UNUSED[config.method]
+    return {
+        "detached_variance": config.objective != "elbo",
+        "stale_selection": config.selection != "last",
+        "summed_mixture": has_prior and config.prior not in PRIOR_SCALE,
+        "kl_per_batch": has_prior,
+    }[slip]
+
+
+@cache
+def _types() -> dict[str, Any]:
+    return get_type_hints(Config)
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{name}={value!r} is not known: choose one of {', '.join(get_args(kind))}")
+        return value
+    if get_origin(kind) is tuple:
         if isinstance(value, str) or not all(isinstance(v, str) for v in value):
             raise TypeError(f"{name}={value!r} must be a list of names")
-        return tuple(sorted(value))
-    if value is None and annotation.endswith("| None"):
+        return tuple(sorted(set(value)))
+    if value is None and type(None) in get_args(kind):
         return None
-    wanted = {"int": int, "str": str}.get(annotation, float)
+    wanted = int if kind is int else float
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, wanted):

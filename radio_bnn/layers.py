@@ -1,4 +1,4 @@
-"""Bayesian linear and convolutional layers: a mean and a rho = log sigma for every weight, and nothing else.
+"""Linear and convolutional layers, Bayesian (a mean and a rho = log sigma for every weight) or with one value each.
 
 A draw is a scope: inside ``with one_draw(model) as draw`` every forward uses the same weights; outside, each forward
 draws afresh.
@@ -24,7 +24,23 @@ class Normal(NamedTuple):
     scale: Tensor
 
 
-class _BayesLayer(nn.Module):
+class _Layer(nn.Module):
+    """Weight and bias that a scope may replace by a draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: tuple[Tensor, Tensor] | None = None
+        self._noise: torch.Generator | None = None
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """The weight and bias of the scope, or the layer's own outside one."""
+        return self._drawn if self._drawn is not None else self.draw()
+
+    def leave_scope(self) -> None:
+        self._drawn = self._noise = None
+
+
+class _BayesLayer(_Layer):
     """Weight and bias with a factorised Gaussian posterior, N(mean, exp(rho)^2)."""
 
     def __init__(self, weight_shape: tuple[int, ...]) -> None:
@@ -34,15 +50,6 @@ class _BayesLayer(nn.Module):
         self.weight_rho = nn.Parameter(torch.full(weight_shape, -4.5))
         self.bias_mean = nn.Parameter(torch.zeros(bias_shape))
         self.bias_rho = nn.Parameter(torch.full(bias_shape, -4.5))
-        self._drawn: tuple[Tensor, Tensor] | None = None
-        self._noise: torch.Generator | None = None
-
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """The weight and bias of the current draw, or a fresh one outside a scope."""
-        return self._drawn if self._drawn is not None else self.draw()
-
-    def leave_scope(self) -> None:
-        self._drawn = self._noise = None
 
     def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """weight, bias ~ q: mean + exp(rho) eps with eps ~ N(0, 1), differentiable in mean and rho."""
@@ -50,17 +57,60 @@ class _BayesLayer(nn.Module):
             self.bias_mean, self.bias_rho, generator
         )
 
+    def mean(self) -> tuple[Tensor, Tensor]:
+        """The means of weight and bias."""
+        return self.weight_mean, self.bias_mean
 
-class BayesLinear(_BayesLayer):
-    """y = x W^T + b with W, b ~ q. x (N, in_features) -> (N, out_features)."""
+
+class _PointLayer(_Layer):
+    """Weight and bias with one value each; every draw is that value."""
+
+    def __init__(self, weight_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(weight_shape))
+        self.bias = nn.Parameter(torch.zeros(weight_shape[:1]))
+
+    def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """weight, bias; nothing is drawn."""
+        return self.weight, self.bias
+
+    mean = draw
+
+
+class _Linear(_Layer):
+    """y = x W^T + b. x (N, in_features) -> (N, out_features)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__((out_features, in_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._noise is not None:
-            return self._local(x, self._noise)
         return F.linear(x, *self.weights())
+
+
+class _Conv2d(_Layer):
+    """A 2-D convolution of stride 1. x (N, in_channels, H, W) -> (N, out_channels, H', W')."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size))
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, *self.weights(), padding=self.padding)
+
+
+class Linear(_Linear, _PointLayer):
+    """y = x W^T + b. x (N, in_features) -> (N, out_features)."""
+
+
+class Conv2d(_Conv2d, _PointLayer):
+    """A 2-D convolution, stride 1. x (N, in_channels, H, W) -> (N, out_channels, H', W')."""
+
+
+class BayesLinear(_Linear, _BayesLayer):
+    """y = x W^T + b with W, b ~ q. x (N, in_features) -> (N, out_features)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self._noise is None else self._local(x, self._noise)
 
     def _local(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the outputs instead of the weights (Kingma, Salimans & Welling 2015): independent for each row."""
@@ -69,15 +119,8 @@ class BayesLinear(_BayesLayer):
         return mean + variance.sqrt() * _randn_like(mean, generator)
 
 
-class BayesConv2d(_BayesLayer):
+class BayesConv2d(_Conv2d, _BayesLayer):
     """A 2-D convolution, stride 1, with weights ~ q. x (N, in_channels, H, W) -> (N, out_channels, H', W')."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size))
-        self.padding = padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, *self.weights(), padding=self.padding)
 
 
 class Dropout(nn.Module):
@@ -151,8 +194,25 @@ def posterior_mean(model: nn.Module) -> Iterator[None]:
             if isinstance(layer, Dropout):
                 layer._off = True
             else:
-                layer._drawn = layer.weight_mean, layer.bias_mean
+                layer._drawn = layer.mean()
         yield
+    finally:
+        _clear(model)
+
+
+@contextmanager
+def given(model: nn.Module, draw: Draw) -> Iterator[Draw]:
+    """Put a stored draw in force: forwards inside the scope use the weights of ``draw``, and no dropout.
+
+    ``draw`` is named as ``one_draw`` yields it. Raises KeyError for a missing name.
+    """
+    try:
+        for name, layer in _stochastic(model):
+            if isinstance(layer, Dropout):
+                layer._off = True
+            else:
+                layer._drawn = draw[f"{name}.weight"], draw[f"{name}.bias"]
+        yield draw
     finally:
         _clear(model)
 
@@ -185,7 +245,7 @@ def draw_weights(q: dict[str, Normal], generator: torch.Generator | None = None)
 
 
 def _stochastic(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((n, m) for n, m in model.named_modules() if isinstance(m, (_BayesLayer, Dropout)))
+    return ((n, m) for n, m in model.named_modules() if isinstance(m, (_Layer, Dropout)))
 
 
 def _clear(model: nn.Module) -> None:

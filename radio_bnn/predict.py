@@ -1,15 +1,14 @@
-"""The posterior predictive: logits of many draws over many images, in bounded memory."""
+"""The posterior predictive: logits of many samples over many images, in bounded memory."""
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radio_bnn.augment import network_input, orbit_forward
-from radio_bnn.layers import one_draw
+from radio_bnn.inputs import network_input
+from radio_bnn.likelihood import LIKELIHOODS, Likelihood
+from radio_bnn.method import Problem, Scope, autocast, sampled
 from radio_bnn.progress import bar
 from radio_bnn.sparse import Windows
 
@@ -23,17 +22,19 @@ def predict(
     *,
     samples: int = 200,
     generator: torch.Generator,
+    scope: Scope = sampled,
+    likelihood: Likelihood = LIKELIHOODS["categorical"],
     batch_size: int = BATCH_SIZE,
     precision: str = "float32",
-    orbit: str = "none",
     progress: bool = False,
 ) -> np.ndarray:
-    """Logits f(x; w_s) of S = ``samples`` draws w_s ~ q over N images.
+    """Logits f(x; w_s) of S = ``samples`` posterior samples w_s over N images.
 
-    images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). A draw
-    serves all images; ``batch_size`` bounds memory and does not change the numbers beyond rounding. ``precision``
-    "bf16" runs the forwards in bfloat16. ``orbit`` "logits" or "probs" averages over the eight views of D4 within each
-    draw, at eight times the cost; "probs" gives log mean probabilities in place of logits.
+    images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). ``scope`` is
+    that of the inference method. A sample serves all images; ``batch_size`` bounds memory and does not change the
+    numbers beyond rounding. ``precision`` "bf16" runs the forwards in bfloat16. The orbit ``likelihood``s average over
+    the eight views of D4 within each sample, at eight times the cost; "orbit_probs" gives log mean probabilities in
+    place of logits.
     """
     if samples < 1 or batch_size < 1:
         raise ValueError(f"samples={samples} and batch_size={batch_size} must be at least 1")
@@ -43,12 +44,34 @@ def predict(
     chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     logits = []
     with torch.inference_mode():
-        for _ in bar(range(samples), desc="predict", unit="draw", leave=False, show=progress):
-            with one_draw(model, generator), autocast(precision, device=parameter.device.type):
-                logits.append(torch.cat([orbit_forward(model, x, orbit) for x in chunks]))
+        for sample in bar(range(samples), desc="predict", unit="draw", leave=False, show=progress):
+            with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
+                logits.append(torch.cat([likelihood.forward(model, x) for x in chunks]))
     return torch.stack(logits).to(parameter.dtype).cpu().numpy()
 
 
-def autocast(precision: str, *, device: str) -> AbstractContextManager:
-    """The context in which a forward runs at ``precision``: bfloat16 autocast for "bf16", else nothing."""
-    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+def predict_as_trained(
+    problem: Problem,
+    model: nn.Module,
+    images: np.ndarray | Tensor | Windows,
+    *,
+    samples: int,
+    generator: torch.Generator,
+    precision: str = "float32",
+    progress: bool = False,
+) -> np.ndarray:
+    """``predict`` with the scope and the likelihood of ``problem``: at most ``samples``, all where there are fewer.
+
+    (S, N, C); a point estimate has one sample, an ensemble one per member.
+    """
+    draws = problem.method.draws(problem.config)
+    return predict(
+        model,
+        images,
+        samples=samples if draws is None else min(samples, draws),
+        generator=generator,
+        scope=problem.method.scope,
+        likelihood=problem.likelihood,
+        precision=precision,
+        progress=progress,
+    )

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from radio_bnn.augment import network_input
 from radio_bnn.files import replacing
+from radio_bnn.inputs import network_input
 from radio_bnn.layers import Draw, Normal, one_draw, posterior, posterior_mean
 from radio_bnn.predict import BATCH_SIZE
 from radio_bnn.progress import bar

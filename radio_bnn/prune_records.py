@@ -17,10 +17,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from radio_bnn import prune, store, tables
-from radio_bnn.augment import network_input
 from radio_bnn.config import Config, run_id
 from radio_bnn.contrasts import FIRST_SEED, Contrast, config_of
 from radio_bnn.data import Splits
+from radio_bnn.inputs import network_input
 from radio_bnn.metrics import METRICS, Metric, paired_bootstrap
 from radio_bnn.priors import make_prior
 from radio_bnn.seeds import generator
@@ -127,8 +127,6 @@ def measure(config: Config, *, samples: int = SAMPLES, progress: bool = True) ->
     The Fisher information is the true one (summed over the classes), on the training galaxies, averaged over
     posterior draws. Raises FileNotFoundError without a posterior and ValueError for a method that has none.
     """
-    if config.method != "vi":
-        raise ValueError(f"method={config.method!r} has no posterior to prune: use method='vi'")
     if (model := store.posterior_of(config)) is None:
         raise FileNotFoundError(f"no posterior of run {run_id(config)} is stored: train it with prune_records.run")
     threads, started = torch.get_num_threads(), time.perf_counter()

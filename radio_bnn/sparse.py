@@ -130,17 +130,13 @@ def conv_pool_relu(conv: torch.nn.Module, x: Windows | SparseMap | Tensor) -> Sp
     """relu(max_pool2d(conv(x), 2)) for a tensor (N, C, H, W) -> (N, C', P_y, P_x); the same numbers for sparse input.
 
     Windows -> SparseMap, from the active windows alone; SparseMap -> Tensor, whose gradients need the active sites
-    alone. ``conv`` is a 5 x 5 convolution of stride 1 and padding 1.
+    alone. ``conv`` is a 5 x 5 convolution of ``layers``, stride 1 and padding 1.
     """
     if isinstance(x, Windows):
-        return _first_layer(*_weights(conv), x)
+        return _first_layer(*conv.weights(), x)
     if isinstance(x, SparseMap):
-        return _pool_relu(_ConvOfMap.apply(x.values, x.edge, *_weights(conv), x.place, x.shape))
+        return _pool_relu(_ConvOfMap.apply(x.values, x.edge, *conv.weights(), x.place, x.shape))
     return _pool_relu(conv(x))
-
-
-def _weights(conv: torch.nn.Module) -> tuple[Tensor, Tensor]:
-    return conv.weights() if hasattr(conv, "weights") else (conv.weight, conv.bias)
 
 
 def _pool_relu(x: Tensor) -> Tensor:

@@ -23,14 +23,13 @@ from torch import nn
 
 import radio_bnn
 from radio_bnn import metrics
-from radio_bnn.augment import orbit_of
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import UNUSED, Config, run_id
 from radio_bnn.data import Splits, load
 from radio_bnn.data.mirabest import cache_folder
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.files import replacing
-from radio_bnn.models import build
-from radio_bnn.predict import predict
+from radio_bnn.predict import predict_as_trained
+from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 from radio_bnn.train import Fit, device_name, fit
 
@@ -49,6 +48,8 @@ VARIED = set(
         "prior",
         "prior_scale",
         "temperature",
+        "members",
+        "likelihood",
         "objective",
         "augmentation",
         "samples",
@@ -82,7 +83,7 @@ class Run:
 def protocol(config: Config) -> str:
     """The name of the protocol whose recipe ``config`` follows, or "custom"."""
     for name in PROTOCOLS:
-        reference = getattr(Config, name)(augmentation=config.augmentation)
+        reference = getattr(Config, name)(likelihood=config.likelihood)
         recipe = [f.name for f in dataclasses.fields(Config) if f.name not in VARIED]
         if all(getattr(config, f) == getattr(reference, f) for f in recipe):
             return name
@@ -194,14 +195,13 @@ def load_data(config: Config) -> Splits:
 def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dict[str, np.ndarray]:
     """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
     config, device = trained.config, next(trained.model.parameters()).device
-    samples = 1 if config.method == "map" else config.samples
     return {
-        name: predict(
+        name: predict_as_trained(
+            resolve(config),
             trained.model,
             splits[name].images,
-            samples=samples,
+            samples=config.samples,
             precision=config.precision,
-            orbit=orbit_of(config.augmentation),
             generator=generator(config.seed, "predict", device=device),
             progress=progress,
         ).astype(np.float16)
@@ -287,7 +287,7 @@ def posterior_of(config: Config) -> nn.Module | None:
 
 
 def _read_posterior(path: Path, config: Config) -> nn.Module:
-    model = build(config, generator(config.seed, "init"))
+    model = resolve(config).method.network(config, generator(config.seed, "init"))
     try:
         with np.load(path, allow_pickle=False) as arrays:
             weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "config"}
@@ -330,8 +330,9 @@ def _seconds_per_work() -> dict[str, float]:
 
 def _work(config: Config) -> float:
     galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
-    forwards = (1 if config.objective == "elbo" else 2) * (8 if config.augmentation.startswith("orbit") else 1)
-    return galaxies * config.epochs * forwards
+    forwards = (1 if config.objective == "elbo" else 2) * (1 if config.likelihood == "categorical" else 8)
+    networks = 1 if "members" in UNUSED[config.method] else config.members
+    return galaxies * config.epochs * forwards * networks
 
 
 @cache

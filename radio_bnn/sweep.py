@@ -32,14 +32,14 @@ def chapters(n_seeds: int = 3) -> list[Config]:
     seeds = [FIRST_SEED + i for i in range(n_seeds)]
     wanted = [config_of(seeds[0], **changes) for changes in _shown()]
     wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _claimed()]
-    wanted += [config_of(seed, augmentation="orbit_logits", temperature=t) for seed in seeds for t in (0.01, 1.0)]
+    wanted += [config_of(seed, likelihood="orbit_logits", temperature=t) for seed in seeds for t in (0.01, 1.0)]
     wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _shown()]
     return list(dict.fromkeys(wanted))
 
 
 def _shown() -> list[dict]:
     baseline = Config.converged().temperature
-    runs = [{"prior": name} for name in PRIORS] + [{"method": "map"}, {"method": "dropout"}]
+    runs = [{"prior": name} for name in PRIORS] + [{"method": "ml"}, {"method": "dropout"}]
     runs += [{"temperature": t} for t in TEMPERATURES if t != baseline]
     runs += [{"objective": o, "temperature": t} for o in ("pac2", "pac2_t") for t in FEW_TEMPERATURES]
     runs += [{"augmentation": a, "temperature": t} for a in ("rotation", "d4") for t in FEW_TEMPERATURES]

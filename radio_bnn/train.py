@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from radio_bnn import metrics
-from radio_bnn.augment import View, network_input, orbit_of, training_view
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, Splits
-from radio_bnn.elbo import Terms, minibatch_terms
 from radio_bnn.files import replacing
+from radio_bnn.inputs import View, network_input, training_view
 from radio_bnn.layers import posterior
-from radio_bnn.models import build
-from radio_bnn.predict import autocast, predict
-from radio_bnn.priors import make_prior
+from radio_bnn.method import Batch, Problem, State
+from radio_bnn.predict import predict_as_trained
 from radio_bnn.progress import bar
+from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
+from radio_bnn.sparse import Windows
 
-SELECTION_DRAWS = 20
+SELECTION_SAMPLES = 20
 HISTORY = ("epoch", "train_nll", "kl_per_weight", "mean_rho", "validation_nll", "validation_error")
 
 
@@ -43,11 +44,13 @@ class Fit:
 
 
 @dataclass
-class State:
-    """Everything that a resumed run needs to continue as if it had never stopped."""
+class Training:
+    """How far a training is: beside the method's State, all that a resumed run needs to continue as if uninterrupted.
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+    ``streams`` are those of the order and the views of the images; ``rate`` the plateau schedule's factor.
+    """
+
+    state: State
     streams: dict[str, torch.Generator]
     epoch: int = 0
     rate: float = 1.0
@@ -93,22 +96,25 @@ def fit(
     """
     device = device_name(device)
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    state = start(config, device=device)
+    training = start(config, device=device)
     if checkpoint is not None and checkpoint.exists():
-        _restore(state, checkpoint, config)
+        _restore(training, checkpoint)
     train, half = splits["train"], selection_half(splits["validation"])
-    view = training_view(config.augmentation, train.images, generator=state.streams["view"], dtype=dtype, device=device)
+    noise = training.streams["view"]
+    view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
     labels = torch.as_tensor(train.labels, device=device)
     validation = network_input(half.images, dtype=dtype, device=device)
-    with bar(total=config.epochs, initial=state.epoch, unit="epoch", desc="train", show=progress) as shown:
-        while state.epoch < config.epochs:
-            epoch_terms = _epoch(state, view, labels, config, device)
-            _validate(state, config, epoch_terms, validation, half.labels)
-            if checkpoint is not None and (state.epoch % checkpoint_every == 0 or state.epoch == config.epochs):
-                _save(state, checkpoint, config)
+    with bar(total=config.epochs, initial=training.epoch, unit="epoch", desc="train", show=progress) as shown:
+        while training.epoch < config.epochs:
+            epoch_terms = _epoch(training, view, labels)
+            _validate(training, epoch_terms, validation, half.labels)
+            last = training.epoch == config.epochs
+            if checkpoint is not None and (training.epoch % checkpoint_every == 0 or last):
+                _save(training, checkpoint)
             shown.update()
-    state.model.load_state_dict(state.best_weights)
-    return Fit(config, state.model, state.history, state.best_epoch)
+    model = training.state.model
+    model.load_state_dict(training.best_weights)
+    return Fit(config, model, training.history, training.best_epoch)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0) -> float:
@@ -124,142 +130,114 @@ def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
-def start(config: Config, *, device: str) -> State:
-    """The state before the first step: initialised network, optimiser, random streams."""
-    model = build(config, generator(config.seed, "init")).to(device)
-    rho = [p for n, p in model.named_parameters() if n.endswith("_rho")]
-    mean = [p for n, p in model.named_parameters() if not n.endswith("_rho")]
-    groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate}]
-    if rho:
-        groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate})
-    optimizer = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay, fused=True)
+def start(config: Config, *, device: str) -> Training:
+    """A training before its first step."""
+    problem = resolve(config)
     streams = {name: generator(config.seed, name) for name in ("order", "view")}
-    streams["noise"] = generator(config.seed, "noise", device=device)
-    return State(model, optimizer, streams)
+    return Training(problem.method.start(problem, device=device), streams)
 
 
-def _epoch(state: State, view: View, labels: torch.Tensor, config: Config, device: str) -> dict[str, float]:
-    n, sums = len(labels), torch.zeros(2, dtype=torch.float64, device=device)
-    batches = torch.randperm(n, generator=state.streams["order"]).to(device).split(config.batch_size)
+def _epoch(training: Training, view: View, labels: torch.Tensor) -> dict[str, float]:
+    state, config = training.state, training.state.problem.config
+    n, sums = len(labels), torch.zeros(2, dtype=torch.float64, device=labels.device)
+    order = torch.randperm(n, generator=training.streams["order"]).to(labels.device)
+    batches = order.split(config.batch_size)
+    steps, done = config.epochs * len(batches), training.epoch * len(batches)
     for i, index in enumerate(batches):
-        factor = learning_rate_factor(
-            config.schedule, state.epoch * len(batches) + i, config.epochs * len(batches), state.rate
-        )
+        factor = learning_rate_factor(config.schedule, done + i, steps, training.rate)
         for group in state.optimizer.param_groups:
             group["lr"] = group["base"] * factor
-        terms = step(state, view, index, labels, config)
+        terms = state.problem.method.step(state, Batch(view(index), labels[index], n))
         sums += torch.stack([terms.nll.detach(), terms.kl.detach()])
-    nll, kl = (sums / torch.tensor([n, len(batches)], device=device)).tolist()
-    state.epoch += 1
+    nll, kl = (sums / torch.tensor([n, len(batches)], device=labels.device)).tolist()
+    training.epoch += 1
     if not (math.isfinite(nll) and math.isfinite(kl)):
         raise FloatingPointError(
-            f"the loss is not finite in epoch {state.epoch} (nll {nll}, kl {kl}): lower learning_rate "
+            f"the loss is not finite in epoch {training.epoch} (nll {nll}, kl {kl}): lower learning_rate "
             f"({config.learning_rate}) or rho_learning_rate ({config.rho_learning_rate}), or use another prior"
         )
     return {"train_nll": nll, "kl": kl}
 
 
-def step(state: State, view: View, index: torch.Tensor, labels: torch.Tensor, config: Config) -> Terms:
-    """One step of the optimiser on the training images at ``index`` (B,)."""
-    prior = make_prior(config.prior, scale=config.prior_scale, summed="summed_mixture" in config.as_released)
-    with autocast(config.precision, device=labels.device.type):
-        terms = minibatch_terms(
-            state.model,
-            view(index),
-            labels[index],
-            prior,
-            config,
-            n_train=len(labels),
-            generator=state.streams["noise"],
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    terms.loss.backward()
-    state.optimizer.step()
-    return terms
-
-
-def _validate(state: State, config: Config, terms: dict[str, float], validation, labels: np.ndarray) -> None:
-    last = state.epoch == config.epochs
-    if not last and state.epoch % config.validate_every and config.schedule != "plateau":
+def _validate(training: Training, terms: dict[str, float], validation: Tensor | Windows, labels: np.ndarray) -> None:
+    state, config = training.state, training.state.problem.config
+    last = training.epoch == config.epochs
+    if not last and training.epoch % config.validate_every and config.schedule != "plateau":
         return
-    logits = _selection_logits(state.model, config, state.epoch, validation)
+    logits = _selection_logits(state.problem, state.model, training.epoch, validation)
     scores = {"nll": metrics.nll(logits, labels), "single_sample_error": metrics.error(logits[:1], labels)}
-    _remember(state, config, terms, scores["nll"], metrics.error(logits, labels))
+    _remember(training, terms, scores["nll"], metrics.error(logits, labels))
     if config.schedule == "plateau":
-        _plateau(state, scores["nll"])
+        _plateau(training, scores["nll"])
     if config.selection == "last":
         better = last
     elif "stale_selection" in config.as_released:
-        better = _stale(state, config, validation, labels)
+        better = _stale(training, validation, labels)
     else:
-        better = scores[config.selection] < state.best
-        state.best = min(state.best, scores[config.selection])
-    if better or not state.best_weights:
-        state.best_epoch = state.epoch
-        state.best_weights = {k: v.detach().clone() for k, v in state.model.state_dict().items()}
+        better = scores[config.selection] < training.best
+        training.best = min(training.best, scores[config.selection])
+    if better or not training.best_weights:
+        training.best_epoch = training.epoch
+        training.best_weights = {k: v.detach().clone() for k, v in state.model.state_dict().items()}
 
 
-def _stale(state: State, config: Config, validation, labels: np.ndarray) -> bool:
+def _stale(training: Training, validation: Tensor | Windows, labels: np.ndarray) -> bool:
     """As released (audit A3): score the network saved so far, and let that score decide to save the current one."""
-    if not state.best_weights:
+    if not training.best_weights:
         return True
-    saved = build(config, generator(config.seed, "init")).to(next(state.model.parameters()).device)
-    saved.load_state_dict(state.best_weights)
-    score = metrics.error(_selection_logits(saved, config, state.epoch, validation)[:1], labels)
-    better = score < state.best
-    state.best = min(state.best, score)
+    problem, model = training.state.problem, training.state.model
+    saved = copy.deepcopy(model)
+    saved.load_state_dict(training.best_weights)
+    score = metrics.error(_selection_logits(problem, saved, training.epoch, validation)[:1], labels)
+    better = score < training.best
+    training.best = min(training.best, score)
     return better
 
 
-def _selection_logits(model: nn.Module, config: Config, epoch: int, validation) -> np.ndarray:
-    device = next(model.parameters()).device
-    single = config.method == "map" or config.selection == "single_sample_error"
-    draws = 1 if single else SELECTION_DRAWS
+def _selection_logits(problem: Problem, model: nn.Module, epoch: int, validation: Tensor | Windows) -> np.ndarray:
+    config, device = problem.config, next(model.parameters()).device
+    samples = 1 if config.selection == "single_sample_error" else SELECTION_SAMPLES
     noise = generator(config.seed, "validate", epoch=epoch, device=device)
-    return predict(model, validation, samples=draws, generator=noise, orbit=orbit_of(config.augmentation))
+    return predict_as_trained(problem, model, validation, samples=samples, generator=noise)
 
 
-def _remember(state: State, config: Config, terms: dict[str, float], nll: float, error: float) -> None:
-    q = posterior(state.model)
+def _remember(training: Training, terms: dict[str, float], nll: float, error: float) -> None:
+    q = posterior(training.state.model)
     weights = sum(p.mean.numel() for p in q.values())
     rho = sum(float(p.scale.detach().log().sum()) for p in q.values())
-    row = (state.epoch, terms["train_nll"], terms["kl"] / max(weights, 1), rho / max(weights, 1), nll, error)
+    row = (training.epoch, terms["train_nll"], terms["kl"] / max(weights, 1), rho / max(weights, 1), nll, error)
     for name, value in zip(HISTORY, row, strict=True):
-        state.history[name].append(value)
+        training.history[name].append(value)
 
 
-def _plateau(state: State, score: float, *, factor: float = 0.95, patience: int = 3) -> None:
+def _plateau(training: Training, score: float, *, factor: float = 0.95, patience: int = 3) -> None:
     """Multiply the learning rate by 0.95 after more than 3 validations without improvement (relative 1e-4)."""
-    if score < state.lowest * (1 - 1e-4):
-        state.lowest, state.stalled = score, 0
+    if score < training.lowest * (1 - 1e-4):
+        training.lowest, training.stalled = score, 0
     else:
-        state.stalled += 1
-    if state.stalled > patience:
-        state.rate, state.stalled = state.rate * factor, 0
+        training.stalled += 1
+    if training.stalled > patience:
+        training.rate, training.stalled = training.rate * factor, 0
 
 
-def _save(state: State, path: Path, config: Config) -> None:
-    content: dict[str, Any] = {name: getattr(state, name) for name in PLAIN}
-    content |= {
-        "config": config.to_dict(),
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-    }
-    content["streams"] = {name: g.get_state() for name, g in state.streams.items()}
+def _save(training: Training, path: Path) -> None:
+    content: dict[str, Any] = {name: getattr(training, name) for name in PLAIN}
+    content |= {"config": training.state.problem.config.to_dict(), "state": training.state.state_dict()}
+    content["streams"] = {name: g.get_state() for name, g in training.streams.items()}
     with replacing(path) as partial:
         torch.save(content, partial)
 
 
-def _restore(state: State, path: Path, config: Config) -> None:
+def _restore(training: Training, path: Path) -> None:
+    state = training.state
     try:
         content = torch.load(path, weights_only=True, map_location=next(state.model.parameters()).device)
     except Exception as problem:
         raise ValueError(f"checkpoint {path.name} cannot be read ({problem}): delete it to start again") from problem
-    if content["config"] != config.to_dict():
+    if content["config"] != state.problem.config.to_dict():
         raise ValueError(f"checkpoint {path.name} belongs to another config: delete it or use another path")
     for name in PLAIN:
-        setattr(state, name, content[name])
-    state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    for name, g in state.streams.items():
+        setattr(training, name, content[name])
+    state.load_state_dict(content["state"])
+    for name, g in training.streams.items():
         g.set_state(content["streams"][name].cpu())

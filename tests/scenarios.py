@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from radio_bnn.config import Config
-from radio_bnn.data.galaxies import Galaxies, normalise, split
-from radio_bnn.models import build
+from radio_bnn.data.galaxies import Galaxies, split
+from radio_bnn.inputs import normalise
+from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 
 BACKGROUND = normalise(np.zeros((1, 1, 1), np.uint8), torch.float64).item()
@@ -40,9 +41,15 @@ def splits(seed: int = 0):
 
 def network(seed: int = 0, **changes):
     """An initialised float64 network."""
-    return build(Config.preview(precision="float64", **changes), generator(seed, "init"))
+    config = Config.preview(precision="float64", **changes)
+    return resolve(config).method.network(config, generator(seed, "init"))
 
 
 def closeness(a: torch.Tensor, b: torch.Tensor) -> float:
     """max |a - b| / max |b|, the measure of performance.md for equality."""
     return float((a.detach() - b.detach()).abs().max() / b.detach().abs().max())
+
+
+def gradients(loss: torch.Tensor, parameters) -> torch.Tensor:
+    """The gradient of ``loss`` with respect to all ``parameters`` as one vector."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])

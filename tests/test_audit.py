@@ -6,8 +6,8 @@ from scenarios import images, network
 from torch import nn
 
 from radio_bnn.audit import budget, cost, gradient_to_noise, variance_gradient
-from radio_bnn.augment import network_input
 from radio_bnn.config import Config
+from radio_bnn.inputs import network_input
 from radio_bnn.layers import BayesLinear
 from radio_bnn.priors import make_prior
 from radio_bnn.seeds import generator
@@ -68,7 +68,7 @@ def test_the_cost_counts_galaxies_and_weights():
 
 
 def test_a_network_that_guesses_spends_its_whole_budget():
-    model = network(method="map")
+    model = network(method="ml")
     nn.init.zeros_(model.fc3.weight)
     nn.init.zeros_(model.fc3.bias)
     assert float(nn.functional.cross_entropy(model(X), Y, reduction="sum").detach()) == pytest.approx(budget(6))

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from radio_bnn.config import AS_RELEASED, CHOICES, Config, run_id
-from radio_bnn.priors import PRIORS
+from radio_bnn.config import CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
+from radio_bnn.priors import PRIORS, make_prior
 
 
 def test_a_config_survives_json():
@@ -26,28 +26,68 @@ def test_the_defaults_are_the_published_protocol():
     assert c.as_released == ()
 
 
-def test_the_identity_covers_every_field_and_no_order():
-    ids = {run_id(Config())}
+def test_the_identity_covers_every_setting_that_matters_and_no_order():
     changed = {
         "data": "simulated", "method": "map", "prior": "laplace", "prior_scale": 0.2, "objective": "pac2",
         "kl": "closed", "estimator": "local", "augmentation": "d4", "schedule": "plateau", "init": "he",
-        "selection": "last", "precision": "float64", "as_released": ("summed_mixture",), "init_rho_low": -4.5,
+        "selection": "last", "precision": "float64", "as_released": ("kl_per_batch",), "init_rho_low": -4.5,
         "init_rho_high": -3.0, "temperature": 0.5, "learning_rate": 1e-3, "rho_learning_rate": 1e-2,
-        "weight_decay": 1e-6, "adam_beta2": 0.9,
+        "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits",
     }  # fmt: skip
+    needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
+    ids = set()
     for field in dataclasses.fields(Config):
-        value = changed.get(field.name, getattr(Config(), field.name))
+        base = Config(**needed.get(field.name, {}))
+        value = changed.get(field.name, getattr(base, field.name))
         value = value + 1 if field.name not in changed else value
-        ids.add(run_id(dataclasses.replace(Config(), **{field.name: value})))
-    assert len(ids) == 1 + len(dataclasses.fields(Config))
-    both = ("detached_variance", "summed_mixture")
+        ids.add(run_id(dataclasses.replace(base, **{field.name: value})))
+    assert len(ids - {run_id(Config())}) == len(dataclasses.fields(Config))
+    both = ("kl_per_batch", "stale_selection")
     assert run_id(Config(as_released=both)) == run_id(Config(as_released=both[::-1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"simulated_galaxies": 10}),
+        ({}, {"members": 7}),
+        ({}, {"prior_scale": 0.1}),
+        ({}, {"as_released": ("summed_mixture", "detached_variance")}),
+        ({"kl": "auto"}, {"kl": "closed"}),
+        ({"kl": "auto", "prior": "student_t"}, {"kl": "mc", "prior": "student_t"}),
+        ({"selection": "last"}, {"selection": "last", "validate_every": 9}),
+        ({"selection": "last"}, {"selection": "last", "as_released": ("stale_selection",)}),
+        ({"method": "ml"}, {"method": "ml", "prior": "laplace", "temperature": 1.0, "kl": "auto", "samples": 3}),
+        ({"method": "map"}, {"method": "map", "estimator": "local", "rho_learning_rate": 1.0, "init_rho_low": -9.0}),
+        ({"method": "dropout"}, {"method": "dropout", "temperature": 1.0, "as_released": ("kl_per_batch",)}),
+    ],
+)
+def test_equal_trainings_have_equal_identities(one, other):
+    assert run_id(Config(**one)) == run_id(Config(**other))
+    assert canonical(Config(**one)) == canonical(Config(**other)) == canonical(canonical(Config(**other)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kl": "mc"}, {"as_released": ("summed_mixture",), "prior": "laplace_mixture"}, {"method": "map"},
+     {"schedule": "plateau", "validate_every": 3}, {"data": "simulated", "simulated_galaxies": 9}],
+)  # fmt: skip
+def test_settings_that_matter_change_the_identity(changes):
+    plain = {k: v for k, v in changes.items() if k in ("prior", "schedule", "data")}
+    base = Config.preview(**plain)
+    assert run_id(Config.preview(**changes)) != run_id(base)
 
 
 def test_identities_do_not_change():
     """Pinned: a stored record would otherwise be lost to its own chapter."""
     assert run_id(Config()) == "44136fa355b3"
-    assert run_id(Config.preview(prior="laplace")) == "27c2efd9e73e"
+    assert run_id(Config.preview(prior="laplace")) == "36b3f349b144"
+
+
+def test_the_facts_about_priors_are_those_of_the_priors():
+    for name in PRIORS:
+        assert hasattr(make_prior(name), "kl") == (name in CLOSED_KL)
+        assert getattr(make_prior(name), "scale", None) == PRIOR_SCALE.get(name)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +106,12 @@ def test_identities_do_not_change():
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"init_rho_low": 0.0}, ValueError, "must not exceed"),
+        ({"members": 0}, ValueError, "members=0 must be positive"),
+        ({"prior": ["laplace"]}, ValueError, "prior=.*choose one of gaussian"),
+        ({"prior": "laplace_mixture", "prior_scale": 0.2}, ValueError, "prior_scale=0.2.*two scales"),
+        ({"prior": "student_t", "kl": "closed"}, ValueError, "kl='closed' does not exist for prior='student_t'"),
+        ({"likelihood": "orbit_logits", "estimator": "local"}, ValueError, "needs estimator='shared'"),
+        ({"method": "dropout", "objective": "pac2"}, ValueError, "objective='pac2' needs method='vi', not 'dropout'"),
     ],
 )
 def test_values_that_no_run_can_use_are_refused(values, error, message):
@@ -73,13 +119,6 @@ def test_values_that_no_run_can_use_are_refused(values, error, message):
         Config.from_dict(values)
 
 
-def test_the_choices_cover_the_registries():
-    assert set(CHOICES["prior"]) == set(PRIORS)
-    assert len(AS_RELEASED) == 4
-
-
 def test_the_views_of_an_orbit_share_a_draw():
     assert Config.preview().estimator == "local"
-    assert Config.converged(augmentation="orbit_probs").estimator == "shared"
-    with pytest.raises(ValueError, match="augmentation='orbit_logits' needs estimator='shared'"):
-        Config(augmentation="orbit_logits", estimator="local")
+    assert Config.converged(likelihood="orbit_probs").estimator == "shared"

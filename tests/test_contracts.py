@@ -21,9 +21,15 @@ ORDER = [
     "priors",
     "layers",
     "sparse",
-    "models",
-    "augment",
-    "elbo",
+    "lenet",
+    "inputs",
+    "likelihood",
+    "objective",
+    "method",
+    "vi",
+    "point",
+    "ensemble",
+    "resolve",
     "metrics",
     "calibration",
     "predict",
@@ -92,8 +98,13 @@ def test_conventions_of_the_signatures(function):
     for name in ("seed", "progress", "device", "generator"):
         if name in parameters and function.__module__ not in (
             "radio_bnn.layers",
-            "radio_bnn.models",
-            "radio_bnn.augment",
+            "radio_bnn.lenet",
+            "radio_bnn.inputs",
+            "radio_bnn.likelihood",
+            "radio_bnn.method",
+            "radio_bnn.vi",
+            "radio_bnn.point",
+            "radio_bnn.ensemble",
         ):
             kind = parameters[name].kind
             assert kind is inspect.Parameter.KEYWORD_ONLY or list(parameters)[0] == name, f"{name} must be keyword-only"

@@ -4,7 +4,9 @@ import torch
 from scenarios import closeness, images, network
 from scipy.special import softmax
 
+from radio_bnn.inputs import network_input
 from radio_bnn.layers import one_draw
+from radio_bnn.likelihood import LIKELIHOODS
 from radio_bnn.predict import predict
 from radio_bnn.seeds import generator
 
@@ -33,8 +35,6 @@ def test_each_sample_is_one_network():
 def test_samples_are_the_draws_of_the_generator():
     model = network()
     logits, noise = run(model), generator(0, "predict")
-    from radio_bnn.augment import network_input
-
     x = network_input(X, dtype=torch.float64)
     for sample in logits:
         with one_draw(model, noise), torch.no_grad():
@@ -51,13 +51,13 @@ def test_nothing_to_draw_is_refused():
         run(network(), samples=0)
 
 
-@pytest.mark.parametrize("orbit", ["logits", "probs"])
+@pytest.mark.parametrize("orbit", ["orbit_logits", "orbit_probs"])
 def test_orbit_predictions_are_invariant_and_average_the_views_draw_by_draw(orbit):
     model, turned = network(), np.ascontiguousarray(np.rot90(X[:3, :, ::-1], axes=(1, 2)))
-    reference = run(model, X[:3], orbit=orbit)
-    assert closeness(torch.tensor(run(model, turned, orbit=orbit)), torch.tensor(reference)) < 1e-12
+    reference = run(model, X[:3], likelihood=LIKELIHOODS[orbit])
+    assert closeness(torch.tensor(run(model, turned, likelihood=LIKELIHOODS[orbit])), torch.tensor(reference)) < 1e-12
     views = [run(model, np.ascontiguousarray(v)) for v in _views(X[:3])]
-    if orbit == "logits":
+    if orbit == "orbit_logits":
         np.testing.assert_allclose(reference, np.mean(views, axis=0), rtol=1e-10)
     else:
         np.testing.assert_allclose(np.exp(reference), softmax(views, axis=-1).mean(0), rtol=1e-10)

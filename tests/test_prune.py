@@ -4,7 +4,7 @@ import torch
 from scenarios import images, network
 
 from radio_bnn import prune as pruning
-from radio_bnn.augment import network_input
+from radio_bnn.inputs import network_input
 from radio_bnn.layers import Normal, load_posterior, one_draw, posterior, posterior_mean
 from radio_bnn.predict import predict
 from radio_bnn.prune import fully_connected, prune, signal_to_noise

@@ -5,9 +5,8 @@ import torch
 from scenarios import BACKGROUND, closeness, images, network
 from torch import nn
 
-from radio_bnn.augment import d4_element
-from radio_bnn.data.galaxies import normalise
-from radio_bnn.layers import one_draw
+from radio_bnn.inputs import d4_element, normalise
+from radio_bnn.layers import Conv2d, one_draw
 from radio_bnn.seeds import generator
 from radio_bnn.sparse import AT_ONCE, Windows, conv_pool_relu, prepare, windows
 
@@ -34,7 +33,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("method", ["vi", "map"])
+@pytest.mark.parametrize("method", ["vi", "ml"])
 def test_logits_and_all_gradients_equal_the_dense_network(name, method):
     dense = normalise(CASES[name], torch.float64)
     outputs, gradients = [], []
@@ -65,17 +64,18 @@ def test_images_that_are_not_mostly_background_stay_dense():
 
 def test_indexing_selects_images_in_order():
     x = windows(normalise(images(5), torch.float64), BACKGROUND)
-    conv = nn.Conv2d(1, 6, 5, padding=1).double()
+    conv = Conv2d(1, 6, 5, padding=1).double()
+    nn.init.normal_(conv.weight, generator=generator(0, "init"))
     index = torch.tensor([3, 0, 3, 4])
     whole = conv_pool_relu(conv, x).dense()
-    torch.testing.assert_close(conv_pool_relu(conv, x[index]).dense(), whole[index], rtol=0, atol=1e-14)
-    torch.testing.assert_close(conv_pool_relu(conv, x[1:3]).dense(), whole[1:3], rtol=0, atol=1e-14)
+    assert closeness(conv_pool_relu(conv, x[index]).dense(), whole[index]) < LIMIT
+    assert closeness(conv_pool_relu(conv, x[1:3]).dense(), whole[1:3]) < LIMIT
 
 
 @pytest.mark.parametrize("element", range(8))
 def test_d4_acts_on_windows_as_on_images(element):
     dense = normalise(border(), torch.float64)
-    model = network(method="map")
+    model = network(method="ml")
     sparse = d4_element(windows(dense, BACKGROUND), element)
     assert closeness(model(sparse), model(d4_element(dense, element))) <= LIMIT
 

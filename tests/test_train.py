@@ -51,9 +51,9 @@ def test_an_interrupted_training_continues_bit_for_bit(tmp_path, monkeypatch, ch
     config = replace(TINY, **change)
     whole, original = tiny_fit(config), train._validate
 
-    def stop(state, *rest):
-        original(state, *rest)
-        if state.epoch == 3:
+    def stop(training, *rest):
+        original(training, *rest)
+        if training.epoch == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_validate", stop)
@@ -73,9 +73,9 @@ import torch
 from radio_bnn import train
 torch.set_num_threads(int(sys.argv[2]))
 save = train._save
-def announce(state, *rest):
-    save(state, *rest)
-    print("saved", state.epoch, flush=True)
+def announce(training, *rest):
+    save(training, *rest)
+    print("saved", training.epoch, flush=True)
 train._save = announce
 config, path = replace(TINY, epochs=100000), Path(sys.argv[1])
 train.fit(config, splits(), device="cpu", progress=False, checkpoint=path, checkpoint_every=1)
@@ -93,26 +93,27 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_continues(tmp_path):
     content = torch.load(path, weights_only=True)
     reached = content["epoch"]
     assert content["config"] == config.to_dict() and reached >= 1
-    state = train.start(config, device="cpu")
-    train._restore(state, path, config)
+    restored = train.start(config, device="cpu")
+    train._restore(restored, path)
     again = train.start(config, device="cpu")
     for _ in range(reached):
-        one_epoch(again, config)
-    for name, value in again.model.state_dict().items():
-        assert torch.equal(state.model.state_dict()[name], value), name
-    assert all(torch.equal(again.streams[k].get_state(), state.streams[k].get_state()) for k in state.streams)
+        one_epoch(again)
+    for name, value in again.state.model.state_dict().items():
+        assert torch.equal(restored.state.model.state_dict()[name], value), name
+    assert all(torch.equal(again.streams[k].get_state(), restored.streams[k].get_state()) for k in again.streams)
+    assert torch.equal(again.state.noise.get_state(), restored.state.noise.get_state())
 
 
-def one_epoch(state, config):
-    view = train.training_view("none", SPLITS["train"].images, generator=state.streams["view"])
-    train._epoch(state, view, torch.as_tensor(SPLITS["train"].labels), config, "cpu")
+def one_epoch(training):
+    view = train.training_view("none", SPLITS["train"].images, generator=training.streams["view"])
+    train._epoch(training, view, torch.as_tensor(SPLITS["train"].labels))
 
 
 def test_the_selected_network_is_the_one_that_was_evaluated():
     trained = tiny_fit()
     half = selection_half(SPLITS["validation"])
     noise = generator(TINY.seed, "validate", epoch=trained.selected_epoch)
-    logits = predict(trained.model, half.images, samples=train.SELECTION_DRAWS, generator=noise)
+    logits = predict(trained.model, half.images, samples=train.SELECTION_SAMPLES, generator=noise)
     assert metrics.nll(logits, half.labels) == min(trained.history["validation_nll"])
     assert trained.selected_epoch == 1 + int(np.argmin(trained.history["validation_nll"]))
 
@@ -122,7 +123,7 @@ def selected(monkeypatch, scores: list[float], switches: tuple[str, ...]) -> int
     config = replace(TINY, epochs=len(scores), selection="single_sample_error", as_released=switches)
     snapshots: list[dict] = []
 
-    def score(model, config, epoch, validation):
+    def score(problem, model, epoch, validation):
         weights = {k: v.clone() for k, v in model.state_dict().items()}
         known = [i for i, s in enumerate(snapshots) if all(torch.equal(s[k], weights[k]) for k in s)]
         if not known:
@@ -172,7 +173,7 @@ def test_the_schedule_warms_up_and_ends_near_zero():
 def test_sigma_moves_at_its_own_learning_rate():
     """Adam's first step has the size of the learning rate (Kingma & Ba 2015): 10 x larger for rho."""
     config = replace(TINY, epochs=1, batch_size=100, schedule="constant", selection="last")
-    start = train.start(config, device="cpu").model.state_dict()
+    start = train.start(config, device="cpu").state.model.state_dict()
     end = tiny_fit(config).model.state_dict()
     for name, rate in (("fc1.weight_mean", 1e-3), ("fc1.weight_rho", 1e-2)):
         step = (end[name] - start[name]).abs()

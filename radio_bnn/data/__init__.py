@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from radio_bnn.data.galaxies import CLASSES, COUNTS, Galaxies, Splits, normalise, pixel_statistics, split
+from radio_bnn.data.galaxies import CLASSES, COUNTS, Galaxies, Splits, pixel_statistics, split
 
-__all__ = ["CLASSES", "COUNTS", "Galaxies", "Splits", "load", "normalise", "pixel_statistics", "split"]
+__all__ = ["CLASSES", "COUNTS", "Galaxies", "Splits", "load", "pixel_statistics", "split"]
 
 
 def load(

@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import torch
 
 PIXEL_ARCSEC = 1.8
 IMAGE_SIZE = 150
-PIXEL_MEAN = 0.0031
-PIXEL_STD = 0.0350
 
 # Three-digit label: morphology (1 FRI, 2 FRII, 3 hybrid), confidence (0 confident, 1 uncertain), subclass.
 CLASSES: dict[int, str] = {
@@ -174,12 +171,3 @@ def pixel_statistics(images: np.ndarray) -> dict[str, float]:
     """
     pixels = images / 255
     return {"mean": float(pixels.mean()), "std": float(pixels.std()), "lit_percent": float(100 * (images > 0).mean())}
-
-
-def normalise(images: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Pixels as the network sees them: (images / 255 - 0.0031) / 0.0350.
-
-    images (N, H, W) uint8 -> (N, 1, H, W).
-    """
-    pixels = torch.as_tensor(np.ascontiguousarray(images)).to(dtype)
-    return ((pixels / 255 - PIXEL_MEAN) / PIXEL_STD).unsqueeze(1)

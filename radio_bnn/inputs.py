@@ -1,4 +1,4 @@
-"""Views of the images: a random rotation, a random element of D4, and averages over the orbit of D4."""
+"""Images as the network takes them: normalised, sparse where that pays, in random views or in all views of D4."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from radio_bnn.data.galaxies import normalise
 from radio_bnn.sparse import Windows, prepare, turn
 
 View = Callable[[Tensor], Tensor | Windows]
 D4 = range(8)
+PIXEL_MEAN = 0.0031
+PIXEL_STD = 0.0350
+
+
+def normalise(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels as the network sees them: (images / 255 - 0.0031) / 0.0350.
+
+    images (N, H, W) uint8 -> (N, 1, H, W).
+    """
+    pixels = torch.as_tensor(np.ascontiguousarray(images)).to(dtype)
+    return ((pixels / 255 - PIXEL_MEAN) / PIXEL_STD).unsqueeze(1)
 
 
 def network_input(images: np.ndarray, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor | Windows:
@@ -36,12 +46,12 @@ def training_view(
 
     "none": the images; "d4": one random element of the dihedral group per minibatch, exact on the pixel grid;
     "rotation": a random angle per image, bilinear on [0, 1] pixels, background 0. In both the likelihood is
-    unchanged. An orbit needs no view: its likelihood turns the images itself, see ``orbit_forward``.
+    unchanged.
     """
     if name == "rotation":
         return lambda index: network_input(rotated(images[index.cpu().numpy()], generator), dtype=dtype, device=device)
     inputs = network_input(images, dtype=dtype, device=device)
-    if name == "none" or name.startswith("orbit"):
+    if name == "none":
         return lambda index: inputs[index]
     return lambda index: d4_element(inputs[index], int(torch.randint(len(D4), (), generator=generator)))
 
@@ -55,38 +65,6 @@ def d4_element(x: Tensor | Windows, element: int) -> Tensor | Windows:
 def orbit(x: Tensor | Windows) -> list[Tensor | Windows]:
     """The eight views g_k x of every image, k = 0..7; the first is the image itself."""
     return [d4_element(x, element) for element in D4]
-
-
-def mean_logits(views: Tensor) -> Tensor:
-    """mean_k f(g_k x). views (K, N, C) -> (N, C)."""
-    return views.mean(0)
-
-
-def log_mean_probs(views: Tensor) -> Tensor:
-    """log mean_k softmax(f(g_k x)): log probabilities, which are also valid logits. views (K, N, C) -> (N, C)."""
-    return F.log_softmax(views, -1).logsumexp(0) - math.log(len(views))
-
-
-AVERAGES: dict[str, Callable[[Tensor], Tensor]] = {"logits": mean_logits, "probs": log_mean_probs}
-
-
-def orbit_of(augmentation: str) -> str:
-    """The orbit average that belongs to an ``augmentation`` of Config: "none", "logits" or "probs"."""
-    return augmentation.removeprefix("orbit_") if augmentation.startswith("orbit_") else "none"
-
-
-def orbit_forward(model: nn.Module, x: Tensor | Windows, average: str) -> Tensor:
-    """Logits averaged over the orbit of D4, so equal for all eight views of an image; "none" is ``model(x)``.
-
-    The likelihood log softmax(logits)_y is that of Nabarro et al. (2022) on a finite orbit. All views must see the same
-    weights: call it inside ``one_draw``. Costs eight forwards. x (N, 1, H, W) or Windows, square -> (N, C).
-    Raises ValueError for an unknown ``average``.
-    """
-    if average == "none":
-        return model(x)
-    if average not in AVERAGES:
-        raise ValueError(f"orbit={average!r} is not known: choose one of none, {', '.join(AVERAGES)}")
-    return AVERAGES[average](torch.stack([model(view) for view in orbit(x)]))
 
 
 def rotated(images: np.ndarray, generator: torch.Generator) -> np.ndarray:

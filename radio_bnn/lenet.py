@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radio_bnn.config import Config
-from radio_bnn.layers import BayesConv2d, BayesLinear, Dropout
+from radio_bnn.layers import Dropout
 from radio_bnn.sparse import Windows, conv_pool_relu
 
 CHANNELS = (6, 16, 26, 32)
@@ -42,16 +42,13 @@ class LeNet(nn.Module):
         return self.fc3(self.dropout3(x))
 
 
-def build(config: Config, generator: torch.Generator) -> LeNet:
-    """The initialised network that ``config`` asks for: ``method`` vi, map or dropout (p = 0.5).
+def initialised(model: LeNet, config: Config, generator: torch.Generator) -> LeNet:
+    """``model`` with the start that ``config`` asks for, in its precision.
 
     ``init`` "uniform": means ~ U(-0.1, 0.1) (published); "he": weight means ~ N(0, 2 / fan_in), biases 0.
     Fully-connected weight means are then multiplied by ``init_fc_scale``. rho ~ U(init_rho_low, init_rho_high).
+    The value of a point layer counts as its mean.
     """
-    if config.method == "vi":
-        model = LeNet(BayesConv2d, BayesLinear)
-    else:
-        model = LeNet(nn.Conv2d, nn.Linear, dropout=0.5 if config.method == "dropout" else 0.0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             _initialise(name, parameter, config, generator)
