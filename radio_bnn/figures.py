@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
 )
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s")
 FR_COLOUR = {"FRI": BLUE, "FRII": VERMILION, "hybrid": GREEN}
 CREDIT = {
     "mirabest": "MiraBest; images: FIRST survey (Becker, White & Helfand 1995)",
@@ -55,6 +56,31 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
+class Look(NamedTuple):
+    """What tells one series from the others: a colour, a line style of matplotlib, a marker."""
+
+    colour: str
+    line: str | tuple
+    marker: str
+
+
+def series(values: Mapping[str, Any], colours: Sequence[str] = COLOURS) -> list[tuple[str, Any, Look]]:
+    """Each of several series with its look, (name, value, look).
+
+    ``colours`` come in turn; a colour that comes again has another marker, and a line style far from its first one.
+    Raises ValueError for more series than a reader can tell apart, 12 with the usual six colours.
+    """
+    most = len(colours) * len(MARKERS)
+    if len(values) > most:
+        raise ValueError(f"{len(values)} series in one figure: no more than {most} can be told apart, draw fewer")
+    found = []
+    for place, (name, value) in enumerate(values.items()):
+        again, i = divmod(place, len(colours))
+        line = LINES[(i + again * len(LINES) // len(MARKERS)) % len(LINES)]
+        found.append((name, value, Look(colours[i], line, MARKERS[again])))
+    return found
+
+
 def galaxy(ax: Axes, image: np.ndarray, title: str = "") -> None:
     """One image (H, W), brightest white, with a square-root stretch; 1 arcmin scale bar for 1.8 arcsec pixels."""
     ax.imshow(np.sqrt(image / max(image.max(), 1)), origin="upper", vmin=0, vmax=1)
@@ -81,7 +107,7 @@ def classes(galaxies: Galaxies, *, source: str, columns: int = 5, skip: int = 0)
     codes = [code for code in CLASSES if (galaxies.code == code).any()]
     rows = -(-len(codes) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.35 * rows + 0.3), squeeze=False)
-    for ax, code in zip(axes.flat, codes, strict=False):
+    for ax, code in zip(axes.flat[: len(codes)], codes, strict=True):
         members = np.flatnonzero(galaxies.code == code)
         i = members[skip % len(members)]
         galaxy(ax, galaxies.images[i], CLASSES[code].replace(", ", ",\n") + f"\n{galaxies.size[i]:.0f}″")
@@ -92,7 +118,10 @@ def classes(galaxies: Galaxies, *, source: str, columns: int = 5, skip: int = 0)
 
 
 def side_by_side(survey: Galaxies, simulated: Galaxies, *, source: str, n: int = 6, skip: int = 3) -> Figure:
-    """FRI and FRII galaxies of the ``survey``, whose images come from ``source``, above simulated ones."""
+    """FRI and FRII galaxies of the ``survey``, whose images come from ``source``, above simulated ones.
+
+    Of each class the first ``n`` after ``skip`` are shown, or as many as there are.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(4, n, figsize=(1.7 * n, 7.4))
@@ -100,8 +129,11 @@ def side_by_side(survey: Galaxies, simulated: Galaxies, *, source: str, n: int =
     rows = [(survey, 100, f"FRI\n{shown}"), (simulated, 100, "FRI\nsimulated")]
     rows += [(survey, 200, f"FRII\n{shown}"), (simulated, 200, "FRII\nsimulated")]
     for row, (galaxies, code, name) in zip(axes, rows, strict=True):
-        for ax, image in zip(row, galaxies.images[galaxies.code == code][skip:], strict=False):
+        images = galaxies.images[galaxies.code == code][skip : skip + n]
+        for ax, image in zip(row[: len(images)], images, strict=True):
             galaxy(ax, image)
+        for ax in row[max(len(images), 1) :]:
+            ax.set_visible(False)
         row[0].set_ylabel(name, fontsize=10)
     credit(figure, source)
     return figure
@@ -140,8 +172,8 @@ def preprocessing(steps: Mapping[str, np.ndarray]) -> Figure:
 
 def densities(ax: Axes, grid: np.ndarray, log_density: Mapping[str, np.ndarray]) -> None:
     """Prior densities over a symmetric logarithmic weight axis; grid (K,), each log density (K,)."""
-    for (name, values), colour, line in zip(log_density.items(), COLOURS, LINES, strict=False):
-        ax.plot(grid, np.exp(values), color=colour, ls=line, lw=2, label=name)
+    for name, values, look in series(log_density):
+        ax.plot(grid, np.exp(values), color=look.colour, ls=look.line, lw=2, label=name)
     ax.set_xscale("symlog", linthresh=1e-3)
     ax.set(yscale="log", ylim=(1e-4, 1e3), xlabel="weight w (logarithmic beyond ±0.001)", ylabel="prior density p(w)")
     ax.legend()
@@ -192,9 +224,9 @@ def importance(ax: Axes, lost: Mapping[str, float], *, top: int = 8) -> None:
 
 def intervals(ax: Axes, values: Mapping[str, tuple[float, float, float]], *, label: str) -> None:
     """One number with its interval per row: {name: (value, low, high)}."""
-    for row, ((_, (value, low, high)), colour) in enumerate(zip(values.items(), COLOURS, strict=False)):
-        ax.plot([low, high], [row, row], color=colour, lw=2)
-        ax.plot(value, row, "o", color=colour, ms=7)
+    for row, (_, (value, low, high), look) in enumerate(series(values)):
+        ax.plot([low, high], [row, row], color=look.colour, lw=2)
+        ax.plot(value, row, look.marker, color=look.colour, ms=7)
     ax.set(yticks=range(len(values)), yticklabels=list(values), ylim=(len(values) - 0.5, -0.5), xlabel=label)
     ax.locator_params(axis="x", nbins=6)
     ax.grid(axis="y", visible=False)
@@ -227,14 +259,15 @@ def against_temperature(
     Bars are the intervals, small dots the seeds; a cross on the axis is a run of which there is no record (None). A
     dotted line is drawn at the score of ``guessing``. Series stand a little apart, at the same temperatures.
     """
-    for place, ((name, curve), colour, line) in enumerate(zip(curves.items(), COLOURS, LINES, strict=False)):
-        apart = 10 ** (0.05 * (place - (len(curves) - 1) / 2))
+    step = 0.3 / max(len(curves), 6)  # of a decade: many series must not reach the next temperature
+    for place, (name, curve, (colour, line, marker)) in enumerate(series(curves)):
+        apart = 10 ** (step * (place - (len(curves) - 1) / 2))
         found = {t * apart: point for t, point in sorted(curve.items()) if point is not None}
         middle = [value for (value, _, _), _ in found.values()]
-        ax.plot(list(found), middle, color=colour, ls=line, marker="o", ms=5, label=name)
+        ax.plot(list(found), middle, color=colour, ls=line, marker=marker, ms=5, label=name)
         for t, ((_, low, high), values) in found.items():
             ax.plot([t, t], [low, high], color=colour, lw=1.5)
-            ax.plot([t] * len(values), values, "o", color=colour, ms=2.5, mfc="white", mew=0.8)
+            ax.plot([t] * len(values), values, marker, color=colour, ms=2.5, mfc="white", mew=0.8)
         absent = [t * apart for t, point in curve.items() if point is None]
         ax.plot(absent, [0.015] * len(absent), "x", color=colour, ms=5, transform=ax.get_xaxis_transform())
     if guessing is not None:
@@ -260,9 +293,9 @@ def kl_budget(ax: Axes, cost: Curve, *, budget: float) -> None:
 
 def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:
     """Signal-to-noise of a gradient against the temperature, one line per estimator: {name: {T: ratio}}."""
-    for (name, by_temperature), colour, line in zip(ratios.items(), COLOURS, LINES, strict=False):
+    for name, by_temperature, (colour, line, marker) in series(ratios):
         t = sorted(by_temperature)
-        ax.plot(t, [by_temperature[x] for x in t], color=colour, ls=line, marker="o", ms=5, label=name)
+        ax.plot(t, [by_temperature[x] for x in t], color=colour, ls=line, marker=marker, ms=5, label=name)
     ax.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="gradient signal / noise")
     ax.legend()
 
@@ -294,10 +327,10 @@ def posterior_samples(axes: Sequence[Axes], probs: np.ndarray, title: str) -> No
 
 def cumulative(ax: Axes, values: Mapping[str, np.ndarray], *, label: str) -> None:
     """The share of each group's galaxies below a value: {group: (N,)}."""
-    for (name, group), colour, line in zip(values.items(), COLOURS, LINES, strict=False):
+    for name, group, look in series(values):
         share = np.arange(len(group) + 1) / len(group)
         ends = np.concatenate([[0], np.sort(group)])
-        ax.step(ends, share, where="post", color=colour, ls=line, lw=2, label=f"{name} ({len(group)})")
+        ax.step(ends, share, where="post", color=look.colour, ls=look.line, lw=2, label=f"{name} ({len(group)})")
     ax.set(xlabel=label, ylabel="share of galaxies below", ylim=(0, 1.01), xlim=(0, None))
     ax.legend(loc="lower right")
 
@@ -360,10 +393,8 @@ def reliability(ax: Axes, diagram: Sequence[np.ndarray], *, title: str = "") -> 
 
 def rejection(ax: Axes, curves: Mapping[str, np.ndarray], *, label: str) -> None:
     """A score of the galaxies kept against the share rejected: {order: (R, N)}, mean and range of R seeds."""
-    for (name, seeds), colour, line in zip(curves.items(), COLOURS, LINES, strict=False):
-        share = 100 * np.arange(seeds.shape[1]) / seeds.shape[1]
-        ax.plot(share, seeds.mean(axis=0), color=colour, ls=line, lw=2, label=name)
-        ax.fill_between(share, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.15, lw=0)
+    for name, seeds, look in series(curves):
+        _band(ax, 100 * np.arange(seeds.shape[1]) / seeds.shape[1], seeds, look, name)
     ax.set(xlabel="galaxies rejected [%]", ylabel=label, xlim=(0, 100), ylim=(0, None))
     ax.legend(fontsize=8)
 
@@ -371,10 +402,10 @@ def rejection(ax: Axes, curves: Mapping[str, np.ndarray], *, label: str) -> None
 def signal_to_noise(axes: Sequence[Axes], edges: np.ndarray, counts: Mapping[str, np.ndarray]) -> None:
     """Density of the SNR per dB, and the share of weights below; edges (B + 1,) dB, {name: (R, B)}, mean and range."""
     density, share = axes
-    for (name, seeds), colour, line in zip(counts.items(), (BLACK, *COLOURS), LINES, strict=False):
+    for name, seeds, look in series(counts, (BLACK, *COLOURS)):
         part = seeds / seeds.sum(axis=1, keepdims=True)
-        _band(density, (edges[1:] + edges[:-1]) / 2, part / np.diff(edges), colour, line, name)
-        _band(share, edges[1:], part.cumsum(axis=1), colour, line, name)
+        _band(density, (edges[1:] + edges[:-1]) / 2, part / np.diff(edges), look, name)
+        _band(share, edges[1:], part.cumsum(axis=1), look, name)
     density.set(xlabel="signal-to-noise |μ|/σ [dB]", ylabel="weights [share per dB]", ylim=(0, None))
     share.set(xlabel="signal-to-noise |μ|/σ [dB]", ylabel="share of weights below", ylim=(0, 1.01))
     if counts:
@@ -389,8 +420,9 @@ def pruning_curves(
 ) -> None:
     """The change of a score against the pruned share of the weights: {name: (R, F)}, mean and range of R seeds."""
     ax.axhline(0, color="#777777", lw=1)
-    for (name, seeds), colour, line in zip(curves.items(), COLOURS, LINES, strict=False):
-        _band(ax, 100 * np.asarray(fractions), seeds, FR_COLOUR.get(name, colour), line, name)
+    for name, seeds, look in series(curves):
+        look = look._replace(colour=FR_COLOUR.get(name, look.colour))
+        _band(ax, 100 * np.asarray(fractions), seeds, look, name)
     ax.set(xlabel="fully-connected weights pruned [%]", ylabel=label, xlim=(0, 100))
     if not curves:
         not_run(ax)
@@ -422,6 +454,6 @@ def not_run(ax: Axes) -> None:
     ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")
 
 
-def _band(ax: Axes, x: np.ndarray, seeds: np.ndarray, colour: str, line: object, name: str) -> None:
-    ax.plot(x, seeds.mean(axis=0), color=colour, ls=line, lw=2, label=name)
-    ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.15, lw=0)
+def _band(ax: Axes, x: np.ndarray, seeds: np.ndarray, look: Look, name: str) -> None:
+    ax.plot(x, seeds.mean(axis=0), color=look.colour, ls=look.line, lw=2, label=name)
+    ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=look.colour, alpha=0.15, lw=0)

@@ -33,8 +33,60 @@ def test_the_ground_is_opaque_white_and_the_main_colours_stand_out():
     assert all(contrast(c) >= 3 for c in figures.FR_COLOUR.values())
 
 
-def test_series_differ_in_more_than_colour():
-    assert len(figures.LINES) == len(set(map(str, figures.LINES))) == len(figures.COLOURS) == len(set(figures.COLOURS))
+@pytest.mark.parametrize("colours", [figures.COLOURS, (figures.BLACK, *figures.COLOURS)])
+def test_twelve_series_differ_in_more_than_colour(colours):
+    names = [str(i) for i in range(12)]
+    found = figures.series(dict.fromkeys(names), colours)
+    assert [name for name, _, _ in found] == names
+    assert len({(look.colour, str(look.line)) for _, _, look in found}) == 12
+    assert len({(look.colour, look.marker) for _, _, look in found}) == 12
+    first = [look for _, _, look in found[: len(figures.COLOURS)]]
+    assert [look.line for look in first] == list(figures.LINES)
+    assert {look.marker for look in first} == {"o"}
+
+
+def test_more_series_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="13 series in one figure: no more than 12"):
+        figures.series(dict.fromkeys(range(13)))
+
+
+GRID = np.array([0.1, 1.0])
+CURVE = {0.1: ((2.0, 1.0, 3.0), [1.5, 2.5]), 1.0: ((3.0, 2.0, 4.0), [3.0])}
+NAMED = {
+    "densities": (lambda ax, v: figures.densities(ax, GRID, v), np.log(GRID)),
+    "against_temperature": (lambda ax, v: figures.against_temperature(ax, v, label="NLL"), CURVE),
+    "gradient_ratios": (figures.gradient_ratios, {0.1: 1.0, 1.0: 2.0}),
+    "cumulative": (lambda ax, v: figures.cumulative(ax, v, label="nats"), GRID),
+    "rejection": (lambda ax, v: figures.rejection(ax, v, label="error"), GRID[None]),
+    "pruning_curves": (lambda ax, v: figures.pruning_curves(ax, GRID, v, label="NLL"), GRID[None]),
+    "signal_to_noise": (lambda ax, v: figures.signal_to_noise((ax, ax.twinx()), np.arange(3.0), v), np.ones((1, 2))),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_twice_as_many_series_as_colours_are_all_drawn(name):
+    draw, value = NAMED[name]
+    _, ax = plt.subplots()
+    names = [f"series {i}" for i in range(2 * len(figures.COLOURS))]
+    draw(ax, dict.fromkeys(names, value))
+    drawn = [line for line in ax.lines if line.get_label().startswith("series")]
+    assert [line.get_label().removesuffix(" (2)") for line in drawn] == names
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in drawn}) == len(names)
+
+
+def test_every_interval_has_its_row():
+    _, ax = plt.subplots()
+    figures.intervals(ax, {str(i): (i, i - 1, i + 1) for i in range(12)}, label="error [%]")
+    assert [line.get_xdata()[0] for line in ax.lines[1::2]] == list(range(12))
+    assert len(ax.get_yticklabels()) == 12
+
+
+def test_where_there_are_fewer_galaxies_than_panels_all_are_shown():
+    g = galaxies()
+    figure = figures.side_by_side(g, g, source="simulated", n=4, skip=12)
+    assert (g.code == 100).sum() == (g.code == 200).sum() == 14
+    assert [bool(ax.images) for ax in figure.axes] == [ax.get_visible() for ax in figure.axes]
+    assert sum(bool(ax.images) for ax in figure.axes) == 4 * 2
 
 
 def test_every_class_is_shown_once_and_the_source_is_named():
