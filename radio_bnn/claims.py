@@ -1,6 +1,6 @@
 """The claims of the paper, and the rules that judge them: fixed before the runs that they judge.
 
-A claim has one contrast, a number with a 95 % interval. The unit of resampling is the galaxy within seeds, paired where
+A claim has one contrast, a number with a 95 % interval. The unit of resampling is the galaxy within runs, paired where
 runs share galaxies. The rule turns that interval into a verdict and never looks at anything else.
 """
 
@@ -9,10 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
+from radio_bnn import prose
 from radio_bnn.metrics import Interval
 
-SEEDS_NEEDED = 3
+if TYPE_CHECKING:
+    from radio_bnn.contrasts import Contrast
+
+RUNS_NEEDED = 3
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 
 
@@ -144,40 +149,50 @@ class Verdict:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    seeds: int = 0
+    runs: int = 0
 
     @property
     def number(self) -> str:
         """The contrast with its interval and unit, or "not run"."""
         if self.value is None:
-            return "not run"
+            return prose.NOT_RUN
         claim = CLAIMS[self.claim]
         return f"{Interval(self.value, self.low, self.high):{claim.format}} {claim.unit}".strip()
+
+    def say(self) -> Verdict:
+        """Name the verdict's parts for the prose, for C6 ``c6_verdict``, ``c6_number``, ``c6_runs`` and ``c6_why``.
+
+        Returns the verdict itself: a cell that ends with this call shows it too.
+        """
+        parts = {"verdict": self.verdict, "number": self.number, "runs": self.runs, "why": self.why}
+        prose.say(**{f"{self.claim.lower()}_{part}": value for part, value in parts.items()})
+        return self
 
     def _repr_mimebundle_(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> dict[str, str]:
         claim = CLAIMS[self.claim]
         found = f"{claim.contrast}: **{self.number}**"
-        text = f"**{claim.id}**: “{claim.says}”\n\n{found}\n\nVerdict: **{self.verdict}** ({self.why})."
+        text = f"**{claim.id}**: {claim.says}\n\n{found}\n\nVerdict: **{self.verdict}** ({self.why})."
         return {"text/markdown": text, MIME: json.dumps(asdict(self)), "text/plain": f"{claim.id}: {self.verdict}"}
 
 
 MIME = "application/vnd.radio-bnn.claim"
 
 
-def judge(claim: str, contrast: Interval | None, *, seeds: int) -> Verdict:
-    """The verdict on one claim. ``contrast`` None: not run. Fewer than 3 seeds are always undecided.
+def judge(claim: str, contrast: Contrast | None) -> Verdict:
+    """The verdict on one claim, from the interval of its ``contrast`` and the number of runs on which that stands.
 
+    ``contrast`` None, or one without an interval: not run. Fewer than 3 runs are always undecided.
     Raises KeyError for an unknown claim.
     """
     rule, margin = CLAIMS[claim].rule, CLAIMS[claim].margin
-    if contrast is None:
-        return Verdict(claim, UNDECIDED, "not run")
-    value, low, high = map(float, contrast)
+    if contrast is None or contrast.interval is None:
+        return Verdict(claim, UNDECIDED, prose.NOT_RUN)
+    value, low, high = map(float, contrast.interval)
     verdict, why = _apply(rule, margin, low, high)
-    if seeds < SEEDS_NEEDED:
+    if contrast.runs < RUNS_NEEDED:
         direction = {REPRODUCED: "points towards the claim", NOT_REPRODUCED: "points against it", UNDECIDED: why}
-        verdict, why = UNDECIDED, f"{seeds} seed{'s' * (seeds != 1)}; the interval {direction[verdict]}"
-    return Verdict(claim, verdict, why, value, low, high, seeds)
+        verdict, why = UNDECIDED, f"{contrast.runs} run{'s' * (contrast.runs != 1)}; the interval {direction[verdict]}"
+    return Verdict(claim, verdict, why, value, low, high, int(contrast.runs))
 
 
 def _apply(rule: str, margin: float, low: float, high: float) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The scoreboard: every claim of the paper with its verdict, read from the outputs of the chapters' claim cells.
 
-A claim cell ends with ``claims.judge(...)``. Its output carries the verdict as JSON under ``claims.MIME``, so
+A claim cell ends with ``claims.judge(...).say()``. Its output carries the verdict as JSON under ``claims.MIME``, so
 nothing on the scoreboard is typed.
 """
 
@@ -15,7 +15,7 @@ from radio_bnn.claims import CLAIMS, MIME, Verdict
 from radio_bnn.files import replacing
 
 FILE = Path("_generated") / "scoreboard.md"
-HEADER = ("Claim", "Verdict", "The paper, in our words", "Our contrast, with its 95 % interval", "Seeds")
+HEADER = ("Claim", "Verdict", "The paper, in our words", "Our contrast, with its 95 % interval", "Runs")
 NOT_JUDGED = "not judged yet"
 
 
@@ -78,7 +78,7 @@ def row(claim: str, found: Entry | None) -> tuple[str, ...]:
     verdict, where = found.verdict, found.chapter.replace("_", " ")
     number = f"{contrast}: **{verdict.number}**" if verdict.value is not None else contrast
     link = f"[{claim}, {where}](#{found.anchor})"
-    return link, f"**{verdict.verdict}**: {verdict.why}", said, number, str(verdict.seeds or "")
+    return link, f"**{verdict.verdict}**: {verdict.why}", said, number, str(verdict.runs or "")
 
 
 def write(book: str | Path) -> Path:

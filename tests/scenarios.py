@@ -1,11 +1,14 @@
 """Small worlds that several tests share."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, split
 from radio_bnn.inputs import normalise
+from radio_bnn.metrics import Interval
 from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 
@@ -53,3 +56,8 @@ def closeness(a: torch.Tensor, b: torch.Tensor) -> float:
 def gradients(loss: torch.Tensor, parameters) -> torch.Tensor:
     """The gradient of ``loss`` with respect to all ``parameters`` as one vector."""
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+
+
+def contrast(value: float, low: float, high: float, *, runs: int = 3) -> SimpleNamespace:
+    """A contrast as ``claims.judge`` reads it."""
+    return SimpleNamespace(interval=Interval(value, low, high), runs=runs)

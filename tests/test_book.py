@@ -15,10 +15,10 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from scenarios import contrast
 
 from radio_bnn import claims, scoreboard
 from radio_bnn.chapters import TYPES, check, read_parameters
-from radio_bnn.metrics import Interval
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -164,8 +164,9 @@ def claim_faults(cell: nbformat.NotebookNode) -> list[str]:
 
 def judged(verdict: claims.Verdict) -> claims.Verdict:
     """What the rules say to the numbers of a verdict."""
-    contrast = None if verdict.value is None else Interval(verdict.value, verdict.low, verdict.high)
-    return claims.judge(verdict.claim, contrast, seeds=verdict.seeds)
+    if verdict.value is None:
+        return claims.judge(verdict.claim, None)
+    return claims.judge(verdict.claim, contrast(verdict.value, verdict.low, verdict.high, runs=verdict.runs))
 
 
 def chapter_faults(notebook: nbformat.NotebookNode) -> list[str]:
@@ -284,8 +285,8 @@ def without(*keys: str):
 VERDICT, STALE = (
     new_output("execute_result", data=verdict._repr_mimebundle_(), execution_count=3)
     for verdict in (
-        claims.judge("C3", Interval(0.0, -1.0, 1.0), seeds=3),
-        claims.Verdict("C3", claims.REPRODUCED, "the interval lies below 2", 0.0, -1.0, 1.0, seeds=1),
+        claims.judge("C3", contrast(0.0, -1.0, 1.0)),
+        claims.Verdict("C3", claims.REPRODUCED, "the interval lies below 2", 0.0, -1.0, 1.0, runs=1),
     )
 )
 
@@ -382,10 +383,10 @@ def run_nbval(path: Path, **environment: str) -> subprocess.CompletedProcess:
 )
 def test_nbval_compares_a_claim_by_what_it_shows(tmp_path, low, shown, passes):
     source = (
-        "from radio_bnn import claims\nfrom radio_bnn.metrics import Interval\n"
-        "claims.judge('C3', Interval(1.0, 0.1234567890123456, 1.5), seeds=3)"
+        "from types import SimpleNamespace\nfrom radio_bnn import claims\n"
+        "claims.judge('C3', SimpleNamespace(interval=(1.0, 0.1234567890123456, 1.5), runs=3))"
     )
-    data = claims.judge("C3", Interval(1.0, 0.1234567890123456, 1.5), seeds=3)._repr_mimebundle_()
+    data = claims.judge("C3", contrast(1.0, 0.1234567890123456, 1.5))._repr_mimebundle_()
     data[claims.MIME] = data[claims.MIME].replace("0.1234567890123456", low)
     data["text/markdown"] = data["text/markdown"].replace("+0.1,", f"{shown},")
     output = new_output("execute_result", data=data, execution_count=1)

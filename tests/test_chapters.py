@@ -145,7 +145,7 @@ def test_a_scratch_copy_takes_the_outputs_and_the_times(book, tmp_path):
 
 @pytest.mark.parametrize("out", [None, "copy"])
 def test_the_scoreboard_is_written_where_the_chapters_ran(book, tmp_path, out):
-    judged = "from radio_bnn import claims\nclaims.judge('C3', None, seeds=seed)"
+    judged = "from radio_bnn import claims\nclaims.judge('C3', None).say()"
     nbformat.write(notebook(judged), book / "good.ipynb")
     run_all(["good"], book=book, out=out and tmp_path / out)
     written = {where.parent.parent.name for where in tmp_path.rglob("scoreboard.md")}

@@ -7,16 +7,16 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from scenarios import contrast
 
 from radio_bnn import claims, scoreboard
 from radio_bnn.claims import CLAIMS, Verdict, judge
 from radio_bnn.cli import main
-from radio_bnn.metrics import Interval
 
 
 def claim_cell(verdict: Verdict, **changes: str) -> nbformat.NotebookNode:
     output = new_output("execute_result", data=verdict._repr_mimebundle_() | changes, execution_count=1)
-    return new_code_cell("claims.judge(...)", execution_count=1, outputs=[output], metadata={"tags": ["claim"]})
+    return new_code_cell("claims.judge(...).say()", execution_count=1, outputs=[output], metadata={"tags": ["claim"]})
 
 
 def write_chapter(book, name: str, *cells: nbformat.NotebookNode) -> None:
@@ -24,9 +24,9 @@ def write_chapter(book, name: str, *cells: nbformat.NotebookNode) -> None:
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1"), *cells]), book / f"{name}.ipynb")
 
 
-C3 = judge("C3", Interval(0.5, -0.25, 1.25), seeds=3)
-C6 = judge("C6", Interval(0.5, 0.25, 0.75), seeds=1)
-C4 = judge("C4", None, seeds=0)
+C3 = judge("C3", contrast(0.5, -0.25, 1.25))
+C6 = judge("C6", contrast(0.5, 0.25, 0.75, runs=1))
+C4 = judge("C4", None)
 
 
 @pytest.fixture
@@ -62,17 +62,17 @@ def test_every_claim_has_a_line_in_order_judged_or_not(book):
         assert line[2] == CLAIMS[claim].says
 
 
-def test_a_line_holds_number_interval_seeds_verdict_reason_and_link(book):
-    link, verdict, _, contrast, seeds = rows(scoreboard.page(scoreboard.collect(book)))["C6"]
+def test_a_line_holds_number_interval_runs_verdict_reason_and_link(book):
+    link, verdict, _, number, runs = rows(scoreboard.page(scoreboard.collect(book)))["C6"]
     assert link == "[C6, cold posterior](#claim-c6)"
     assert verdict == f"**undecided**: {C6.why}"
-    assert contrast == f"{CLAIMS['C6'].contrast}: **+0.500 [+0.250, +0.750] nats**"
-    assert seeds == "1"
+    assert number == f"{CLAIMS['C6'].contrast}: **+0.500 [+0.250, +0.750] nats**"
+    assert runs == "1"
 
 
-def test_what_was_not_run_has_neither_number_nor_seeds(book):
-    _, verdict, _, contrast, seeds = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
-    assert (verdict, contrast, seeds) == ("**undecided**: not run", CLAIMS["C4"].contrast, "")
+def test_what_was_not_run_has_neither_number_nor_runs(book):
+    _, verdict, _, number, runs = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
+    assert (verdict, number, runs) == ("**undecided**: not run", CLAIMS["C4"].contrast, "")
 
 
 def test_without_any_claim_cell_nothing_is_judged():
