@@ -1,4 +1,4 @@
-"""Mend the markup of docutils, Sphinx and pandas that screen readers stumble over."""
+"""Mend the markup of docutils and Sphinx that screen readers stumble over."""
 
 import re
 
@@ -6,12 +6,11 @@ PARAMETERS = re.compile(r'<dl>\s*<dd>(?=<em class="sig-param">).*?</dl>', re.DOT
 
 
 def fix(app, pagename, templatename, context, doctree):
-    """Drop roles that a citation list may not have, header cells without a text, and lists without terms."""
+    """Drop roles that a citation list may not have, and lists without terms."""
     body = context.get("body")
     if body:
         body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-        body = body.replace(' role="doc-biblioentry"', "").replace("<th></th>", "<td></td>")
-        context["body"] = PARAMETERS.sub(as_blocks, body)
+        context["body"] = PARAMETERS.sub(as_blocks, body.replace(' role="doc-biblioentry"', ""))
 
 
 def as_blocks(signature):
