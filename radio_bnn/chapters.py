@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,30 +51,6 @@ class ChapterError(ValueError):
     """A chapter, a parameter or a cell that cannot be used; the message says which and what to do."""
 
 
-def run(
-    path: str | Path,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    timeout: float | None = None,
-    cwd: Path | None = None,
-) -> float:
-    """Execute one chapter in place and return the seconds it took.
-
-    ``parameters`` replace values of the cell tagged ``parameters``. The kernel works in ``cwd`` (default: the
-    chapter's folder). ``timeout`` limits every cell, in seconds; None means no limit.
-    Raises ChapterError, and leaves the file as it is, for an unknown name, a wrong type, a failing cell, and where a
-    cell is tagged ``needs-mirabest`` and MiraBest is absent.
-    """
-    path = Path(path)
-    values = check(path, parameters or {})
-    refuse_without_mirabest(path)
-    started = time.perf_counter()
-    notebook = execute(path, values, timeout=timeout, cwd=cwd)
-    seconds = time.perf_counter() - started
-    write(notebook, path)
-    return seconds
-
-
 def run_all(
     names: Sequence[str] = (),
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
@@ -84,10 +61,13 @@ def run_all(
 ) -> dict[str, float]:
     """Execute chapters by name (default: all of the book) and return their seconds, {name: seconds}.
 
-    ``parameters`` holds one mapping per chapter. Names and values are checked before anything runs, and no chapter
-    changes unless all of them ran. With ``out`` the chapters are executed in a copy of the book in that folder, where
-    ``_generated/`` then holds their times and the machine's description; there, cells that need MiraBest keep their
-    stored output under a note where it is absent. The scoreboard is written anew in either case.
+    ``parameters`` holds one mapping per chapter, for values of its cell tagged ``parameters``; ``timeout`` limits every
+    cell, in seconds. Names and values are checked before anything runs, and no chapter changes unless all of them ran.
+    With ``out`` the chapters are executed in a copy of the book in that folder, where ``_generated/`` then holds their
+    times and the machine's description; there, cells that need MiraBest keep their stored output under a note where it
+    is absent. The scoreboard is written anew in either case.
+    Raises ChapterError for an unknown name, a wrong type, a failing or slow cell, and without ``out`` for a cell that
+    needs MiraBest where it is absent.
     """
     from radio_bnn import scoreboard
 
@@ -179,9 +159,7 @@ def refuse_unknown(names: Sequence[str] | Mapping[str, Any], known: Mapping[str,
         raise ChapterError(f"no such {what}: {', '.join(unknown)} (there are: {', '.join(sorted(known)) or 'none'})")
 
 
-def execute(
-    path: Path, parameters: Mapping[str, Any], *, timeout: float | None = None, cwd: Path | None = None
-) -> NotebookNode:
+def execute(path: Path, parameters: Mapping[str, Any], *, timeout: float | None = None) -> NotebookNode:
     """The executed chapter, without anything that differs from run to run; the file is not touched."""
     import nbformat
     import papermill
@@ -196,7 +174,7 @@ def execute(
             parameters=dict(parameters),
             kernel_name="python3",
             language="python",
-            cwd=str(cwd or path.parent),
+            cwd=str(path.parent),
             progress_bar=False,
             request_save_on_cell_execute=False,
             execution_timeout=timeout,
@@ -340,17 +318,7 @@ def write_times(out: Path, parameters: Mapping[str, Mapping[str, Any]], seconds:
         ("processor", f"{platform.machine()}, {os.cpu_count()} cores"),
         ("system", platform.system()),
         ("Python", platform.python_version()),
-        ("PyTorch", installed("torch")),
+        ("PyTorch", version("torch")),
         ("radio_bnn", __version__),
     ]
     table("machine.csv", [("What", "Value"), *machine])
-
-
-def installed(package: str) -> str:
-    """The version of an installed package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

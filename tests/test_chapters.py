@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from radio_bnn.chapters import ChapterError, check, fit, kernel_environment, read_parameters, run, run_all
+from radio_bnn.chapters import ChapterError, check, fit, kernel_environment, read_parameters, run_all
 from radio_bnn.cli import main
 
 PARAMETERS = (
@@ -91,18 +91,18 @@ def test_values_of_the_wrong_type_are_named(value, annotation, says):
 
 
 def test_a_run_twice_writes_the_same_bytes_and_defaults_forget_earlier_values(book):
-    path = book / "good.ipynb"
-    run(path, {"seed": 4, "scale": 2})
+    path, other = book / "good.ipynb", {"good": {"seed": 4, "scale": 2}}
+    run_all(["good"], other, book=book)
     first = path.read_bytes()
     assert printed(path) == "4 2.0 a True [1.0]\n"
-    run(path, {"seed": 4, "scale": 2})
+    run_all(["good"], other, book=book)
     assert path.read_bytes() == first
-    run(path)
+    run_all(["good"], book=book)
     assert printed(path) == "3 0.5 a True [1.0]\n"
 
 
 def test_injected_values_are_hidden_like_the_defaults(book):
-    run(book / "good.ipynb", {"seed": 4})
+    run_all(["good"], {"good": {"seed": 4}}, book=book)
     cells = nbformat.read(book / "good.ipynb", as_version=4).cells
     assert [c.metadata.get("tags") for c in cells if c.cell_type == "code"] == [
         ["parameters", "hide-input"],
@@ -217,7 +217,7 @@ def test_a_slow_cell_ends_with_one_message(book):
     nbformat.write(notebook("import threading; threading.Event().wait()"), path)
     before = bytes_of(book)
     with pytest.raises(ChapterError, match="a cell took longer than 1 s"):
-        run(path, timeout=1)
+        run_all(["good"], book=book, timeout=1)
     assert bytes_of(book) == before
 
 
@@ -229,7 +229,7 @@ def test_the_kernel_is_this_python_whatever_kernels_the_user_has(book, tmp_path,
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     path = book / "good.ipynb"
     nbformat.write(notebook("import os, sys\nprint(sys.executable, os.getcwd(), os.environ['OMP_NUM_THREADS'])"), path)
-    run(path)
+    run_all(["good"], book=book)
     assert printed(path).split() == [sys.executable, str(book.resolve()), "1"]
 
 
