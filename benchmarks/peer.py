@@ -7,6 +7,7 @@ pooling; ordinary Adam; prediction in a loop over samples. It imports nothing fr
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ class PeerLeNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = (1, 6, 16, 26, 32)
-        self.convs = nn.ModuleList(BayesConv(n_out, n_in, 5, 5) for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        self.convs = nn.ModuleList(BayesConv(n_out, n_in, 5, 5) for n_in, n_out in pairwise(sizes))
         self.dense = nn.ModuleList([BayesDense(120, 1568), BayesDense(84, 120), BayesDense(2, 84)])
 
     def forward(self, x: Tensor) -> Tensor:

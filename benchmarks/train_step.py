@@ -1,31 +1,36 @@
 """Time one training step of 50 images: the plain implementation against the engine, interleaved in one process.
 
-Prints a line per thread count and, last, one JSON line with the ratios at the largest.
+Prints one JSON line per thread count, the largest last.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
 
 import torch
 from peer import PeerLeNet, train_step
-from radio_bnn.augment import training_view
-from timing import galaxies, hardware, interleaved, medians, peak_memory_mb, ratio
+from timing import by_threads, galaxies, interleaved, options, peak_memory_mb, report
 
 from radio_bnn.config import Config
-from radio_bnn.data.galaxies import normalise
-from radio_bnn.train import start, step
+from radio_bnn.inputs import normalise, training_view
+from radio_bnn.method import Batch
+from radio_bnn.train import start
 
 BATCH = torch.arange(50)
+PLAIN_CNN = "ml"  # the method of a network with one value per weight
+RATIOS = {
+    "ratio_fp32": ("peer", "fp32"),
+    "ratio_bf16": ("peer", "bf16"),
+    "bayesian_over_plain": ("fp32", "plain_cnn"),
+}
 
 
 def engine_step(config: Config, images, labels):
     """A call that makes one step of the engine on the first 50 images."""
-    state = start(config, device="cpu")
-    view = training_view(config.augmentation, images, generator=state.streams["view"])
-    return lambda: step(state, view, BATCH, labels, config)
+    training = start(config, device="cpu")
+    view = training_view(config.augmentation, images, generator=training.streams["view"])
+    state, step = training.state, training.state.problem.method.step
+    return lambda: step(state, Batch(view(BATCH), labels[BATCH], len(labels)))
 
 
 def peer_step(images, labels):
@@ -37,9 +42,7 @@ def peer_step(images, labels):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    options = parser.parse_args()
+    rounds = options(__doc__, rounds=20).rounds
     images, labels, _, source = galaxies()
     labels = torch.as_tensor(labels)
     config = Config.preview()
@@ -50,24 +53,11 @@ def main() -> None:
     engine |= {
         "bf16": engine_step(replace(config, precision="bf16"), images, labels),
         "d4_fp32": engine_step(replace(config, augmentation="d4"), images, labels),
-        "plain_cnn": engine_step(replace(config, method="map"), images, labels),
+        "plain_cnn": engine_step(replace(config, method=PLAIN_CNN), images, labels),
     }
     variants = {"peer": peer_step(images, labels), **engine}
-    for threads in sorted({1, torch.multiprocessing.cpu_count()}):
-        torch.set_num_threads(threads)
-        times = interleaved(variants, rounds=options.rounds)
-        result = {
-            "benchmark": "train_step",
-            "threads": threads,
-            "ratio_fp32": ratio(times, "peer", "fp32"),
-            "ratio_bf16": ratio(times, "peer", "bf16"),
-            "bayesian_over_plain": ratio(times, "fp32", "plain_cnn"),
-            "peak_memory_mb": memory,
-            "median_ms": medians(times),
-            "data": source,
-            "hardware": hardware(),
-        }
-        print(json.dumps(result), flush=True)
+    for threads, times in by_threads(variants, rounds=rounds):
+        report("train_step", threads, times, RATIOS, peak_memory_mb=memory, data=source)
 
 
 if __name__ == "__main__":
