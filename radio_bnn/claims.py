@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from radio_bnn import prose
-from radio_bnn.metrics import Interval
+from radio_bnn.resampling import Interval
 
 if TYPE_CHECKING:
     from radio_bnn.contrasts import Contrast

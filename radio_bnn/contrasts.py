@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from radio_bnn import metrics, store
+from radio_bnn import store
 from radio_bnn.config import Config
+from radio_bnn.metrics import Metric, resolve
+from radio_bnn.resampling import Interval, contrast
 
 Runs = Sequence[store.Run | None]
 FIRST_SEED, FIRST_DATA_SEED = Config().seed, Config().data_seed
@@ -18,10 +19,10 @@ PRECISION = "bf16"
 
 
 class Contrast(NamedTuple):
-    """A contrast and the number of ``seeds`` on which it stands; ``interval`` None: not run."""
+    """A contrast and the number of ``runs`` of each group on which it stands; ``interval`` None: not run."""
 
-    interval: metrics.Interval | None
-    seeds: int
+    interval: Interval | None
+    runs: int
 
     def __format__(self, spec: str) -> str:
         return "not run" if self.interval is None else f"{self.interval:{spec}}"
@@ -30,7 +31,7 @@ class Contrast(NamedTuple):
 class Point(NamedTuple):
     """One point of a curve: a value with its interval, and the values of the single seeds."""
 
-    interval: metrics.Interval
+    interval: Interval
     values: list[float]
 
 
@@ -66,56 +67,34 @@ def warm_minus_cold(*, seeds: int, factor: float = 1.0, **changes: Any) -> list[
     return [(sign, stored(seeds=seeds, temperature=t, **changes)) for sign, t in ends]
 
 
-def contrast(
-    statistic: str | metrics.Metric,
-    terms: Sequence[tuple[float, Sequence[ArrayLike]]],
-    labels: ArrayLike,
-    *,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> metrics.Interval:
-    """mean_r sum_g c_g s(g, r) with its percentile-bootstrap interval: a linear combination over groups of runs.
+def of_runs(
+    statistic: str | Metric, terms: Sequence[tuple[float, Runs]], *, scored: str | tuple[str, str] = "test"
+) -> Contrast:
+    """``resampling.contrast`` of stored runs on the seeds for which every group has its run.
 
-    ``terms`` holds pairs (c_g, runs of group g); runs are logits (S, N, C), one per training seed r, in the same order
-    in every group. Every draw resamples the galaxies once for all runs and the seeds once for all groups, so the spread
-    that groups share cancels. One group gives a mean over seeds; two with c = (1, -1) give
-    ``metrics.paired_bootstrap``. R seeds underestimate the variance between seeds by (R - 1) / R.
-    Raises ValueError for unequal numbers of runs, or of galaxies.
+    ``scored`` names a set of galaxies, or for ``metrics.auroc_of`` two, (a, b), of which b should be less certain; they
+    are resampled within each. Raises ValueError for an unknown statistic, one that does not fit ``scored``, and runs
+    that score different galaxies.
     """
-    runs = {len(group) for _, group in terms}
-    galaxies = {np.shape(logits)[1] for _, group in terms for logits in group}
-    if len(runs) != 1 or 0 in runs or len(galaxies) != 1:
-        raise ValueError(
-            f"the groups have {sorted(runs)} runs of {sorted(galaxies)} galaxies; expected one run per training seed "
-            "and the same galaxies in all"
-        )
-    options = {"draws": draws, "seed": seed}
-    metric = metrics.METRICS[statistic] if isinstance(statistic, str) else statistic
-    value, replicates = 0.0, 0.0
-    for factor, group in terms:
-        value += factor * np.mean([metric(logits, labels) for logits in group])
-        replicates += factor * np.stack([metrics.bootstrap_draws(metric, x, labels, **options) for x in group])
-    chosen = np.random.default_rng([seed, 1]).integers(len(replicates), size=replicates.shape)
-    means = np.take_along_axis(replicates, chosen, axis=0).mean(axis=0)
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return metrics.Interval(float(value), float(low), float(high))
-
-
-def of_runs(statistic: str, terms: Sequence[tuple[float, Runs]], *, scored: str = "test") -> Contrast:
-    """``contrast`` of stored runs on the seeds for which every group has its run.
-
-    Raises ValueError for a statistic that no record holds.
-    """
-    if statistic not in metrics.METRICS:
-        raise ValueError(f"statistic={statistic!r} is not known: choose one of {', '.join(metrics.METRICS)}")
+    metric, sets = resolve(statistic), (scored,) if isinstance(scored, str) else scored
+    if len(sets) != 1 + metric.between_sets:
+        raise ValueError(f"scored={scored!r}: metrics.auroc_of takes two sets of galaxies, any other statistic one")
     whole = [row for row in zip(*(runs for _, runs in terms), strict=True) if None not in row]
     if not whole:
         return Contrast(None, 0)
-    groups = [[run.logits[scored] for run in group] for group in zip(*whole, strict=True)]
-    factors = [factor for factor, _ in terms]
-    interval = contrast(statistic, list(zip(factors, groups, strict=True)), whole[0][0].labels[scored])
-    return Contrast(interval, len(whole))
+    labels = [shared_labels([run.labels[name] for row in whole for run in row]) for name in sets]
+    member = np.repeat(np.arange(len(sets)), [len(of_set) for of_set in labels])
+    logits = [[np.concatenate([run.logits[name] for name in sets], axis=1) for run in row] for row in whole]
+    paired = [(factor, group) for (factor, _), group in zip(terms, zip(*logits, strict=True), strict=True)]
+    found = contrast(metric, paired, member if metric.between_sets else labels[0], strata=member)
+    return Contrast(found, len(whole))
+
+
+def shared_labels(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """The labels (N,) that all runs share, int64. Raises ValueError if the runs score different galaxies."""
+    if any(not np.array_equal(other, labels[0]) for other in labels):
+        raise ValueError("the runs score different galaxies: they cannot be paired")
+    return labels[0].astype(np.int64)
 
 
 def curve(by_value: Mapping[float, Runs], name: str) -> dict[float, Point | None]:
@@ -129,7 +108,7 @@ def curve(by_value: Mapping[float, Runs], name: str) -> dict[float, Point | None
 def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, Point | None]:
     """The curve with every value times ``factor`` > 0, such as a number of weights."""
     return {
-        at: point and Point(metrics.Interval(*(factor * x for x in point.interval)), [factor * x for x in point.values])
+        at: point and Point(Interval(*(factor * x for x in point.interval)), [factor * x for x in point.values])
         for at, point in points.items()
     }
 
@@ -139,5 +118,5 @@ def _point(runs: list[store.Run], name: str) -> Point | None:
         return None
     if name in runs[0].record["history"]:
         values = [run.record["history"][name][-1] for run in runs]
-        return Point(metrics.Interval(float(np.mean(values)), min(values), max(values)), values)
+        return Point(Interval(float(np.mean(values)), min(values), max(values)), values)
     return Point(of_runs(name, [(1.0, runs)]).interval, [run.metric(name).value for run in runs])

@@ -18,11 +18,12 @@ from torch import nn
 
 from radio_bnn import prune, store, tables
 from radio_bnn.config import Config, run_id
-from radio_bnn.contrasts import FIRST_SEED, Contrast, config_of
+from radio_bnn.contrasts import FIRST_SEED, Contrast, config_of, shared_labels
 from radio_bnn.data import Splits
 from radio_bnn.inputs import network_input
-from radio_bnn.metrics import METRICS, Metric, paired_bootstrap
+from radio_bnn.metrics import METRICS, Metric
 from radio_bnn.priors import make_prior
+from radio_bnn.resampling import contrast
 from radio_bnn.seeds import generator
 
 SCHEMA = 1
@@ -242,20 +243,18 @@ def difference(
     a: tuple[str, float],
     b: tuple[str, float] = ("snr", 0.0),
     *,
-    draws: int = 1000,
+    resamples: int = 1000,
 ) -> Contrast:
     """A statistic of STATISTICS at ``a`` minus at ``b``, each (ranking, fraction); "not run" without records.
 
-    Paired bootstrap over galaxies, and over seeds where there are several records; ``b`` is unpruned by default.
+    A ``resampling.contrast`` over galaxies and, where there are several records, seeds; ``b`` is unpruned by default.
     Raises ValueError if the records score different galaxies.
     """
     if not records:
         return Contrast(None, 0)
-    if any(not np.array_equal(r.labels, records[0].labels) for r in records):
-        raise ValueError("the pruning records score different galaxies: they cannot be paired")
-    pair = tuple([record.at(*where) for record in records] for where in (a, b))
-    interval = paired_bootstrap(STATISTICS[statistic], pair, records[0].labels.astype(np.int64), draws=draws)
-    return Contrast(interval, len(records))
+    terms = [(sign, [record.at(*where) for record in records]) for sign, where in ((1.0, a), (-1.0, b))]
+    labels = shared_labels([record.labels for record in records])
+    return Contrast(contrast(STATISTICS[statistic], terms, labels, resamples=resamples), len(records))
 
 
 def changes(records: Sequence[Pruning], statistic: str, rankings: Sequence[str]) -> dict[str, np.ndarray]:

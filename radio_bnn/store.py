@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import radio_bnn
-from radio_bnn import metrics
+from radio_bnn import resampling
 from radio_bnn.config import UNUSED, Config, run_id
 from radio_bnn.data import Splits, load
 from radio_bnn.data.mirabest import cache_folder
@@ -75,9 +75,9 @@ class Run:
         """All stored metrics of one set: {name: {"value", "low", "high"}}."""
         return self.record["metrics"][scored]
 
-    def metric(self, name: str, scored: str = "test") -> metrics.Interval:
+    def metric(self, name: str, scored: str = "test") -> resampling.Interval:
         """The stored metric with its 95 % interval over galaxies."""
-        return metrics.Interval(**self.scores(scored)[name])
+        return resampling.Interval(**self.scores(scored)[name])
 
 
 def protocol(config: Config) -> str:
@@ -229,7 +229,7 @@ def make_record(
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
     """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
-    return metrics.summarise(logits, None if scored == "hybrid" else labels)
+    return resampling.summarise(logits, None if scored == "hybrid" else labels)
 
 
 def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from radio_bnn.calibration import summarise_sets
-from radio_bnn.metrics import Interval, paired_bootstrap
+from radio_bnn.conformal import summarise_sets
+from radio_bnn.resampling import Interval, contrast
 
 Row = Mapping[str, Mapping[str, float]]
 Columns = Mapping[str, tuple[str, str]]
@@ -53,16 +53,16 @@ def scores(runs: Mapping[str, Row], columns: Columns, *, first: str) -> str:
     return markdown([first, *columns], rows)
 
 
-def differences(logits: Mapping[str, np.ndarray], labels: np.ndarray, columns: Columns = DIFFERENCES) -> str:
-    """Each run minus the first one on the same galaxies, with 95 % intervals by the paired bootstrap.
+def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, columns: Columns = DIFFERENCES) -> str:
+    """Each group of runs minus the first one on the same galaxies and seeds, with the 95 % interval of ``contrast``.
 
-    logits {name: (S, N, C)}, labels (N,). Negative where the run scores lower than the first.
+    logits {name: [(S, N, C), one per training seed]}, labels (N,). Negative where a group scores lower than the first.
     """
     (reference, base), *others = logits.items()
     rows = []
-    for name, values in others:
-        pair = (values, base)
-        rows.append([name, *(_shown(paired_bootstrap(m, pair, labels), spec) for m, spec in columns.values())])
+    for name, runs in others:
+        terms = [(1.0, runs), (-1.0, base)]
+        rows.append([name, *(_shown(contrast(m, terms, labels), spec) for m, spec in columns.values())])
     return markdown([f"minus {reference}", *columns], rows)
 
 

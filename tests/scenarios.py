@@ -8,7 +8,8 @@ import torch
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, split
 from radio_bnn.inputs import normalise
-from radio_bnn.metrics import Interval
+from radio_bnn.predictive import predictive_mean
+from radio_bnn.resampling import Interval
 from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 
@@ -61,3 +62,31 @@ def gradients(loss: torch.Tensor, parameters) -> torch.Tensor:
 def contrast(value: float, low: float, high: float, *, runs: int = 3) -> SimpleNamespace:
     """A contrast as ``claims.judge`` reads it."""
     return SimpleNamespace(interval=Interval(value, low, high), runs=runs)
+
+
+def logits_of(class_0) -> np.ndarray:
+    """Two-class logits whose softmax is (p, 1 - p); (S, N) -> (S, N, 2)."""
+    p = np.asarray(class_0, float)
+    return np.log(np.stack([p, 1 - p], axis=-1))
+
+
+# Two samples (rows) of three galaxies. Averaged: 0.65, 0.70, 0.99 for class 0. Sample 1 is wrong on galaxy 0, both
+# samples and the average are wrong on galaxy 1, nobody is wrong on galaxy 2.
+HAND = logits_of([[0.9, 0.8, 0.99], [0.4, 0.6, 0.99]])
+HAND_LABELS = np.array([0, 1, 0])
+
+
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """A plausible run: 40 samples of 60 galaxies as stored, float16, with their labels."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(2, size=60)
+    evidence = rng.normal(1.0, 1.5, 60) * (1 - 2 * labels)
+    logits = np.stack([evidence, -evidence], axis=-1) + rng.normal(0, 1, (40, 60, 2))
+    return logits.astype(np.float16), labels
+
+
+def calibrated(n: int, seed: int = 0, samples: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """A network that is calibrated by construction: labels drawn from its own averaged predictive."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (1, n, 2)) + rng.normal(0, 1, (samples, n, 2))
+    return logits, (rng.random(n) > predictive_mean(logits)[:, 0]).astype(int)

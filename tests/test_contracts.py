@@ -30,13 +30,16 @@ ORDER = [
     "point",
     "ensemble",
     "resolve",
+    "predictive",
     "metrics",
-    "calibration",
+    "resampling",
+    "reliability",
+    "conformal",
     "predict",
     "train",
     "store",
 ]
-ARRAYS_ONLY = {"metrics", "calibration", "figures"}
+ARRAYS_ONLY = {"predictive", "metrics", "resampling", "reliability", "conformal", "figures"}
 
 
 def top_level_imports(path: Path) -> set[str]:
@@ -114,3 +117,9 @@ def test_importing_the_engine_loads_none_of_the_books_packages():
     code = "import sys, radio_bnn.store; print(sorted({'astropy', 'pooch', 'papermill', 'dask'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_evaluation_needs_no_torch():
+    code = "import sys; from radio_bnn import conformal, reliability; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

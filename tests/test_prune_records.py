@@ -11,6 +11,7 @@ from radio_bnn.cli import main
 from radio_bnn.config import Config, run_id
 from radio_bnn.prune import IMPORTANCE
 from radio_bnn.prune_records import FRACTIONS, Pruning
+from radio_bnn.resampling import contrast
 
 CONFIG = Config.preview(data="simulated", epochs=1, batch_size=8, samples=5)
 
@@ -92,11 +93,11 @@ def record(seed: int, shift: float = 0.0) -> Pruning:
     return Pruning(CONFIG, {"regimes": regimes}, logits, labels, counts)
 
 
-def test_differences_are_those_of_the_paired_bootstrap():
+def test_differences_are_paired_contrasts():
     records = [record(0, 0.3), record(1, 0.3)]
-    pair = [r.at("snr", 0.3) for r in records], [r.at("snr", 0.0) for r in records]
+    terms = [(sign, [r.at("snr", fraction) for r in records]) for sign, fraction in ((1, 0.3), (-1, 0.0))]
     found = prune_records.difference(records, "nll", ("snr", 0.3))
-    assert found == (metrics.paired_bootstrap("nll", pair, records[0].labels.astype(int)), 2)
+    assert found == (contrast("nll", terms, records[0].labels), 2)
     assert prune_records.difference(records, "nll", ("snr", 0.6), ("fisher", 0.6)).interval == (0, 0, 0)
     assert prune_records.difference([], "nll", ("snr", 0.3)) == (None, 0)
 
