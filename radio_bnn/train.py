@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from radio_bnn import metrics
 from radio_bnn.config import Config
-from radio_bnn.data.galaxies import Galaxies, Splits
+from radio_bnn.data.galaxies import Splits, validation_halves
 from radio_bnn.files import replacing
 from radio_bnn.inputs import View, network_input, training_view
 from radio_bnn.layers import posterior
@@ -74,11 +74,6 @@ def device_name(device: str) -> str:
     return device
 
 
-def selection_half(validation: Galaxies) -> Galaxies:
-    """The first half of the validation galaxies, which selects the network; the other half calibrates."""
-    return validation[: len(validation) // 2]
-
-
 def fit(
     config: Config,
     splits: Splits,
@@ -99,7 +94,8 @@ def fit(
     training = start(config, device=device)
     if checkpoint is not None and checkpoint.exists():
         _restore(training, checkpoint)
-    train, half = splits["train"], selection_half(splits["validation"])
+    train, held_out = splits["train"], splits["validation"]
+    half = held_out[validation_halves(len(held_out))[0]]
     noise = training.streams["view"]
     view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
     labels = torch.as_tensor(train.labels, device=device)

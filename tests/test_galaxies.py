@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from radio_bnn.data import COUNTS, Galaxies, normalise, split
+from radio_bnn.data import COUNTS, Galaxies, normalise, split, validation_halves
 
 
 @pytest.fixture
@@ -87,3 +87,10 @@ def test_normalise_inverts_to_the_pixels():
     assert pixels.shape == (1, 1, 16, 16)
     assert torch.equal(((pixels * 0.0350 + 0.0031) * 255).round().to(torch.uint8)[:, 0], torch.from_numpy(images))
     assert pixels.min().item() == pytest.approx(-0.0031 / 0.0350, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 15, 146])
+def test_selecting_and_calibrating_halves_share_no_galaxy_and_leave_none_out(n):
+    selecting, calibrating = (np.arange(n)[half].tolist() for half in validation_halves(n))
+    assert selecting + calibrating == list(range(n))
+    assert 0 <= len(calibrating) - len(selecting) <= 1

@@ -13,9 +13,10 @@ from scenarios import images, splits
 
 from radio_bnn import metrics, train
 from radio_bnn.config import Config
+from radio_bnn.data import validation_halves
 from radio_bnn.predict import predict
 from radio_bnn.seeds import generator
-from radio_bnn.train import Fit, fit, learning_rate_factor, selection_half
+from radio_bnn.train import Fit, fit, learning_rate_factor
 
 SPLITS = splits()
 TINY = Config.preview(data="simulated", epochs=4, batch_size=8, validate_every=1, selection="nll")
@@ -109,9 +110,13 @@ def one_epoch(training):
     train._epoch(training, view, torch.as_tensor(SPLITS["train"].labels))
 
 
+def selecting_half():
+    return SPLITS["validation"][validation_halves(len(SPLITS["validation"]))[0]]
+
+
 def test_the_selected_network_is_the_one_that_was_evaluated():
     trained = tiny_fit()
-    half = selection_half(SPLITS["validation"])
+    half = selecting_half()
     noise = generator(TINY.seed, "validate", epoch=trained.selected_epoch)
     logits = predict(trained.model, half.images, samples=train.SELECTION_SAMPLES, generator=noise)
     assert metrics.nll(logits, half.labels) == min(trained.history["validation_nll"])
@@ -129,8 +134,8 @@ def selected(monkeypatch, scores: list[float], switches: tuple[str, ...]) -> int
         if not known:
             snapshots.append(weights)
         found = scores[known[0] if known else len(snapshots) - 1]
-        wrong = np.arange(len(selection_half(SPLITS["validation"]))) < found
-        labels = selection_half(SPLITS["validation"]).labels
+        labels = selecting_half().labels
+        wrong = np.arange(len(labels)) < found
         guess = np.where(wrong, 1 - labels, labels)
         return np.eye(2)[guess][None] * 10
 
@@ -139,7 +144,7 @@ def selected(monkeypatch, scores: list[float], switches: tuple[str, ...]) -> int
 
 
 def test_a3_the_rule_saves_the_network_that_it_scored_unless_as_released(monkeypatch):
-    assert len(selection_half(SPLITS["validation"])) >= 2
+    assert len(selecting_half()) >= 2
     scores = [1, 0, 2, 2]
     assert selected(monkeypatch, scores, ()) == 2
     # As released the score of epoch 1's network, seen at epoch 2, lets epoch 2 be saved; its own score 0, seen at

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-from radio_bnn.data.galaxies import CLASSES, COUNTS, Galaxies, Splits, pixel_statistics, split
+from radio_bnn.data.galaxies import (
+    CLASSES,
+    COUNTS,
+    Galaxies,
+    Splits,
+    pixel_statistics,
+    split,
+    validation_halves,
+)
 
-__all__ = ["CLASSES", "COUNTS", "Galaxies", "Splits", "load", "pixel_statistics", "split"]
+__all__ = ["CLASSES", "COUNTS", "Galaxies", "Splits", "load", "pixel_statistics", "split", "validation_halves"]
 
 
 def load(

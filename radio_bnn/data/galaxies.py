@@ -164,6 +164,15 @@ def split(
     return Splits(sets, galaxies, source=source, sha256=sha256, data_seed=data_seed, reason=reason, archive=archive)
 
 
+def validation_halves(n: int) -> tuple[slice, slice]:
+    """Which of n validation galaxies select the network, and which calibrate it: the first n // 2, and the others.
+
+    A guarantee from calibrating galaxies holds only if they had no part in the selection. Both index ``Galaxies`` and
+    arrays (N, ...).
+    """
+    return slice(0, n // 2), slice(n // 2, n)
+
+
 def pixel_statistics(images: np.ndarray) -> dict[str, float]:
     """``mean`` and ``std`` of the pixels on [0, 1], and ``lit_percent``, the share that is not background.
 
