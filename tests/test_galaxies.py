@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from radio_bnn.data import COUNTS, Galaxies, normalise, split, validation_halves
+from radio_bnn.data import COUNTS, Galaxies, split, validation_halves
+from radio_bnn.inputs import normalise
 
 
 @pytest.fixture
