@@ -7,9 +7,12 @@ import torch
 
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies, split
+from radio_bnn.data.mirabest import F_BATCHES
+from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.inputs import normalise
 from radio_bnn.predictive import predictive_mean
-from radio_bnn.resampling import Interval
+from radio_bnn.records import HISTORY, Run, galaxies_of, protocol, samples_of
+from radio_bnn.resampling import Interval, summarise
 from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 
@@ -23,10 +26,12 @@ def images(n: int, *, seed: int = 0, side: int = 150, signal: float = 0.02) -> n
     return (pixels * (rng.random((n, side, side)) < signal)).astype(np.uint8)
 
 
-def galaxies(seed: int = 0) -> Galaxies:
+CODES = np.repeat([100, 200, 110, 210, 300, 310], [14, 14, 3, 3, 3, 3])
+
+
+def galaxies(seed: int = 0, code: np.ndarray = CODES, in_test: np.ndarray | None = None) -> Galaxies:
     """40 galaxies that any network can tell apart: FRI are bright in the middle, FRII at two ends."""
     rng = np.random.default_rng(seed)
-    code = np.repeat([100, 200, 110, 210, 300, 310], [14, 14, 3, 3, 3, 3])
     pixels = images(len(code), seed=seed, signal=0.002)
     for image, c in zip(pixels, code, strict=True):
         y, x = rng.integers(70, 80, 2)
@@ -34,13 +39,44 @@ def galaxies(seed: int = 0) -> Galaxies:
             image[y - 3 : y + 4, x + shift - 3 : x + shift + 4] = 255
     zeros = np.zeros(len(code))
     names = np.array([f"toy_{i}" for i in range(len(code))])
-    in_test = np.arange(len(code)) % 4 == 0
-    return Galaxies(pixels, code, in_test & (code < 300), names, zeros, zeros, zeros, zeros)
+    if in_test is None:
+        in_test = (np.arange(len(code)) % 4 == 0) & (code < 300)
+    return Galaxies(pixels, code, in_test, names, zeros, zeros, zeros, zeros)
 
 
 def splits(seed: int = 0):
     """The five sets of the toy galaxies."""
     return split(galaxies(seed), source="simulated", sha256="toy", data_seed=0, reason="a test")
+
+
+def catalogue(config: Config):
+    """Toy galaxies, as many of each class as the simulated catalogue of ``config`` has, divided as that is."""
+    counts = scaled_counts(config.simulated_galaxies)
+    code = np.repeat(list(counts), [sum(pair) for pair in counts.values()])
+    in_test = np.concatenate([np.arange(sum(pair)) >= pair[0] for pair in counts.values()])
+    return split(galaxies(0, code, in_test), source="simulated", sha256="toy", data_seed=0, reason="a test")
+
+
+def recorded(config: Config, sets: dict | None = None, *, seconds: float = 10.0) -> Run:
+    """The record of a run with random logits, or with ``sets`` {name: (logits (S, N, 2), labels (N,))}."""
+    if sets is None:
+        sha256, rng = F_BATCHES.checksum.partition(":")[2], np.random.default_rng(config.seed)
+        known = galaxies_of(config, sha256)
+        labels = {name: np.repeat([0, 1], n if len(n) == 2 else [1, n[0] - 1]) for name, n in known.items()}
+        sets = {k: (rng.normal(size=(samples_of(config), len(y), 2)), y) for k, y in labels.items()}
+    else:
+        sha256 = "of galaxies that no test knows"
+    sets = {name: (logits.astype(np.float16), labels) for name, (logits, labels) in sets.items()}
+    arrays = {f"logits_{name}": logits for name, (logits, _) in sets.items()}
+    arrays |= {f"labels_{name}": labels.astype(np.uint8) for name, (_, labels) in sets.items()}
+    content = {
+        "protocol": protocol(config),
+        "provenance": {"data": config.data, "data_sha256": sha256, "wall_seconds": seconds},
+        "metrics": {k: summarise(x, None if k == "hybrid" else y, resamples=20) for k, (x, y) in sets.items()},
+        "selected_epoch": 1,
+        "history": {name: [2.0, 1.0] for name in HISTORY},
+    }
+    return Run(config, content, arrays)
 
 
 def network(seed: int = 0, **changes):
