@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from radio_bnn.data import load
-from radio_bnn.store import processor
+from radio_bnn.execute import processor
 
 Times = dict[str, list[float]]
 Variants = Mapping[str, Callable[[], object]]

@@ -29,8 +29,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"radio-bnn {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_chapters(commands)
-    add_convergence(commands)
-    add_prune(commands)
     add_scoreboard(commands)
     add_sweep(commands)
     return top
@@ -58,43 +56,6 @@ def chapters(options: argparse.Namespace) -> None:
         print(f"{name}: {value:.0f} s")
 
 
-def add_convergence(commands: argparse._SubParsersAction) -> None:
-    """`radio-bnn convergence`: measure how far the chapters' protocol has converged."""
-    text = "Train the chapters' protocol and its neighbours, and store what their validation galaxies say."
-    command = commands.add_parser("convergence", help="make the record of convergence", description=text)
-    command.add_argument("--out", type=Path, metavar="FILE", help="the record (default: among the book's results)")
-    command.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
-    command.set_defaults(command=convergence)
-
-
-def convergence(options: argparse.Namespace) -> None:
-    """Make the record of convergence and name it."""
-    from radio_bnn.convergence import FILE, run
-    from radio_bnn.store import committed_folder
-
-    path = options.out or committed_folder() / FILE
-    run(path, workers=options.workers)
-    print(path)
-
-
-def add_prune(commands: argparse._SubParsersAction) -> None:
-    """`radio-bnn prune`: make the pruning records that the book still lacks."""
-    text = "Prune trained posteriors, training first where none is kept, and store what is missing."
-    command = commands.add_parser("prune", help="make the pruning records", description=text)
-    command.add_argument("--seeds", type=int, default=3, metavar="N", help="how many training seeds (default: 3)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where records go (default: the book's results)")
-    command.set_defaults(command=prune)
-
-
-def prune(options: argparse.Namespace) -> None:
-    """Make the missing pruning records and say how many were stored."""
-    from radio_bnn.prune_records import configs, run
-    from radio_bnn.store import committed_folder
-
-    folder = options.out or committed_folder() / "pruning"
-    print(f"{len(run(configs(options.seeds), folder))} pruning records stored in {folder}")
-
-
 def add_scoreboard(commands: argparse._SubParsersAction) -> None:
     """`radio-bnn scoreboard`: collect the verdicts of the claim cells."""
     text = "Write the scoreboard from the stored outputs of the claim cells. `chapters` does it too."
@@ -111,27 +72,38 @@ def scoreboard(options: argparse.Namespace) -> None:
 
 
 def add_sweep(commands: argparse._SubParsersAction) -> None:
-    """`radio-bnn sweep`: train what a queue of runs still lacks."""
-    text = "Train the runs of a queue that are not stored yet. A killed sweep continues where it was."
+    """`radio-bnn sweep`: make the records that a queue still lacks."""
+    text = "Train the runs of a queue that are not stored yet, then make what is measured on them. `book` is everything"
+    text += " that the book reads. A killed sweep continues where it was."
     command = commands.add_parser("sweep", help="train the runs of a queue", description=text)
-    command.add_argument("queue", metavar="QUEUE", help="the name of a queue, such as priors")
+    command.add_argument("queue", metavar="QUEUE", help="`book`, a chapter such as priors, or `convergence`")
     command.add_argument("--out", type=Path, metavar="DIR", help="where records go (default: the book's results)")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler instead of own processes")
+    command.add_argument("--list", action="store_true", help="say what is missing and how long it takes, and end")
     command.set_defaults(command=sweep)
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Train the missing runs of a queue and say how many were stored."""
-    from radio_bnn.store import committed_folder
-    from radio_bnn.sweep import queue, run_queue
+    """Make the missing records of a queue and say how many were stored, or list them."""
+    from radio_bnn import experiments
 
-    configs, folder = queue(options.queue), options.out or committed_folder()
+    wanted = experiments.queue(options.queue)  # an unknown name is refused before anything slow is imported
+    from radio_bnn.records import committed_folder
+
+    folder = options.out or committed_folder()
+    if options.list:
+        print(experiments.report(options.queue, folder))
+        return
+    from radio_bnn import convergence, pruning
+    from radio_bnn.sweep import run_queue
+
+    measures = {"pruning": pruning.measure, "convergence": convergence.measure}
     try:
-        written = run_queue(configs, folder, workers=options.workers, scheduler=options.scheduler)
-    except RuntimeError as error:  # some runs failed; the message names them, the others are stored
+        written = run_queue(wanted, folder, measures, workers=options.workers, scheduler=options.scheduler)
+    except RuntimeError as error:  # some failed; the message names them, the others are stored
         raise ValueError(str(error)) from error
-    print(f"{len(written)} runs stored in {folder}")
+    print(f"{len(written)} records stored in {folder}")
 
 
 if __name__ == "__main__":

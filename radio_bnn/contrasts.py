@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from radio_bnn import store
 from radio_bnn.config import Config
 from radio_bnn.metrics import Metric, resolve
+from radio_bnn.records import Run, find
 from radio_bnn.resampling import Interval, contrast
 
-Runs = Sequence[store.Run | None]
-FIRST_SEED, FIRST_DATA_SEED = Config().seed, Config().data_seed
-# Of the chapters' runs; the chapter on cold posteriors shows on paired seeds what it changes.
-PRECISION = "bf16"
+Runs = Sequence[Run | None]
+Key = TypeVar("Key")
 
 
 class Contrast(NamedTuple):
@@ -35,36 +33,19 @@ class Point(NamedTuple):
     values: list[float]
 
 
-def config_of(seed: int = FIRST_SEED, **changes: Any) -> Config:
-    """The run that the chapters show: ``Config.converged`` in ``PRECISION``, its data seed moving with ``seed``.
-
-    The first pair of seeds is the published one, 122 and 14.
-    """
-    data_seed = FIRST_DATA_SEED + seed - FIRST_SEED
-    return Config.converged(**{"seed": seed, "data_seed": data_seed, "precision": PRECISION, **changes})
+def stored(configs: Sequence[Config]) -> list[Run | None]:
+    """The stored runs of ``configs``, in order; None where a run is not stored."""
+    return [find(config) for config in configs]
 
 
-def stored(*, seeds: int, **changes: Any) -> list[store.Run | None]:
-    """The stored runs of ``config_of(122 + i, **changes)``, i < ``seeds``; None where a run is not stored.
-
-    Raises ValueError for ``seeds`` below 1.
-    """
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds} must be at least 1")
-    return [store.find(config_of(FIRST_SEED + i, **changes)) for i in range(seeds)]
+def along(groups: Mapping[Key, Sequence[Config]]) -> dict[Key, list[Run | None]]:
+    """``stored`` of each group: {key: runs}, such as {T: runs} of ``experiments.ladder``."""
+    return {key: stored(configs) for key, configs in groups.items()}
 
 
-def along_temperature(
-    temperatures: Sequence[float], *, seeds: int, **changes: Any
-) -> dict[float, list[store.Run | None]]:
-    """``stored`` at each temperature, coldest first: {T: runs}."""
-    return {t: stored(seeds=seeds, temperature=t, **changes) for t in sorted(temperatures)}
-
-
-def warm_minus_cold(*, seeds: int, factor: float = 1.0, **changes: Any) -> list[tuple[float, Runs]]:
-    """The terms of ``factor`` x (T = 1 minus T = 0.01), the size of the cold posterior effect, for ``of_runs``."""
-    ends = ((factor, 1.0), (-factor, 0.01))
-    return [(sign, stored(seeds=seeds, temperature=t, **changes)) for sign, t in ends]
+def stored_terms(terms: Sequence[tuple[float, Sequence[Config]]]) -> list[tuple[float, list[Run | None]]]:
+    """``stored`` of each group of ``experiments.terms``, with its factor, for ``of_runs``."""
+    return [(factor, stored(configs)) for factor, configs in terms]
 
 
 def of_runs(
@@ -113,10 +94,10 @@ def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, P
     }
 
 
-def _point(runs: list[store.Run], name: str) -> Point | None:
+def _point(runs: list[Run], name: str) -> Point | None:
     if not runs:
         return None
-    if name in runs[0].record["history"]:
-        values = [run.record["history"][name][-1] for run in runs]
+    if name in runs[0].content["history"]:
+        values = [run.content["history"][name][-1] for run in runs]
         return Point(Interval(float(np.mean(values)), min(values), max(values)), values)
     return Point(of_runs(name, [(1.0, runs)]).interval, [run.metric(name).value for run in runs])

@@ -1,131 +1,155 @@
-"""Many runs as one command: named queues, worker processes or a dask cluster, safe to kill at any point."""
+"""Many records as one command: worker processes or a dask cluster, safe to kill at any point."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from radio_bnn import store
+from radio_bnn import records
 from radio_bnn.config import Config, run_id
-from radio_bnn.contrasts import FIRST_SEED, config_of
-from radio_bnn.priors import PRIORS
+from radio_bnn.execute import execute, find_data
 from radio_bnn.progress import bar
+from radio_bnn.records import Posterior, Record, Run, cached_folder
+
+Item = tuple[Config, str]
+Measure = Callable[[Posterior], Record]
 
 
-def priors() -> list[Config]:
-    """Every prior once, as the priors chapter shows them."""
-    return [Config.preview(prior=name) for name in PRIORS]
+class Job(NamedTuple):
+    """What a worker does: ``function(*arguments)``, which returns records; ``name`` says which if it fails."""
 
-
-TEMPERATURES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
-FEW_TEMPERATURES = (1.0, 0.1, 0.01, 0.001)
-
-
-def chapters(n_seeds: int = 3) -> list[Config]:
-    """Every run that the chapters read, most wanted first.
-
-    Of the first seed all but the orbit likelihood, eight times as long as the others; of the other seeds what the
-    claims need; the orbit likelihood of all seeds; the rest. Seeds as published (122 + i, 14 + i).
-    """
-    seeds = [FIRST_SEED + i for i in range(n_seeds)]
-    wanted = [config_of(seeds[0], **changes) for changes in _shown()]
-    wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _claimed()]
-    wanted += [config_of(seed, likelihood="orbit_logits", temperature=t) for seed in seeds for t in (0.01, 1.0)]
-    wanted += [config_of(seed, **changes) for seed in seeds[1:] for changes in _shown()]
-    return list(dict.fromkeys(wanted))
-
-
-def _shown() -> list[dict]:
-    baseline = Config.converged().temperature
-    runs = [{"prior": name} for name in PRIORS] + [{"method": "ml"}, {"method": "dropout"}]
-    runs += [{"temperature": t} for t in TEMPERATURES if t != baseline]
-    runs += [{"objective": o, "temperature": t} for o in ("pac2", "pac2_t") for t in FEW_TEMPERATURES]
-    runs += [{"augmentation": a, "temperature": t} for a in ("rotation", "d4") for t in FEW_TEMPERATURES]
-    return runs
-
-
-def _claimed() -> list[dict]:
-    ends = [{"temperature": t} for t in (0.01, 1.0)]
-    return [*ends, {"prior": "laplace_mixture"}, *({"objective": "pac2", **end} for end in ends)]
-
-
-def precision() -> list[Config]:
-    """Paired seeds in bfloat16 and in float32, to see what the former changes."""
-    seeds = [FIRST_SEED + i for i in range(3)]
-    return [config_of(seed, precision=p) for seed in seeds for p in ("bf16", "float32")]
-
-
-QUEUES: dict[str, Callable[[], list[Config]]] = {"priors": priors, "chapters": chapters, "precision": precision}
-
-
-def queue(name: str) -> list[Config]:
-    """The runs of a named queue, most wanted first. Raises ValueError for an unknown name."""
-    if name not in QUEUES:
-        raise ValueError(f"queue={name!r} is not known: choose one of {', '.join(QUEUES)}")
-    return QUEUES[name]()
-
-
-def missing(configs: Sequence[Config], folder: Path) -> list[Config]:
-    """The runs that ``folder`` does not hold yet, each once, in order."""
-    wanted = {run_id(config): config for config in configs}
-    return [config for identity, config in wanted.items() if not (folder / f"{identity}.json").exists()]
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
 
 
 def run_queue(
-    configs: Sequence[Config], folder: Path, *, workers: int = 1, scheduler: str | None = None, progress: bool = True
-) -> list[Config]:
-    """Execute what ``folder`` lacks of ``configs`` and write each record there as soon as it is done.
+    wanted: Sequence[Item],
+    folder: Path,
+    measures: Mapping[str, Measure] | None = None,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> list[Item]:
+    """Make what ``folder`` lacks of the records ``wanted``, pairs (config, kind), and return what was made.
 
-    ``workers`` processes on this machine, or the workers of a running dask ``scheduler`` (its address). Every run uses
-    one thread. A worker keeps its checkpoints and finished runs in its own cache, so what was killed continues at the
-    next call. Returns the runs that were written. Raises RuntimeError, naming the runs, after all others are done, if
-    some failed.
+    A run is trained if its record is missing, or if a record of another kind is and its posterior is nowhere;
+    ``measures[kind]`` makes that record of the posterior, which stays in the user's cache. ``workers`` processes on
+    this machine, or the workers of a running dask ``scheduler`` (its address); a job uses one thread. A record is
+    written as soon as it is made, and a worker keeps checkpoints and finished runs in its own cache: what was killed
+    continues at the next call. Raises ValueError for a kind that nothing measures; whatever ``find_data`` raises,
+    before the first run; RuntimeError, naming them, after all others are done, if some failed.
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
-    todo, written, failed = missing(configs, folder), [], {}
-    finished = _on_dask(todo, scheduler) if scheduler else _on_processes(todo, workers)
-    with bar(total=len(todo), desc="runs", unit="run", show=progress) as shown:
-        for config, result in finished:
+    lacking, measures = records.missing(wanted, folder), measures or {}
+    if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
+        known = ", ".join([Run.kind, *measures])
+        raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
+    if lacking:
+        _find_data(sorted({config.data for config, _ in lacking}), scheduler)
+    written, failed = [], {}
+    for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
+        jobs = jobs_of(lacking, measures)
+        for job, result in _results(jobs, what, workers, scheduler, show=progress):
             if isinstance(result, Exception):
-                failed[run_id(config)] = result
+                failed[job.name] = result
             else:
-                store.write(result, folder)
-                written.append(config)
-            shown.update()
+                written += _store(result, lacking, folder)
     if failed:
-        reasons = "; ".join(f"{identity}: {type(e).__name__}: {e}" for identity, e in failed.items())
-        raise RuntimeError(f"{len(failed)} of {len(todo)} runs failed, the others are stored: {reasons}")
+        reasons = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
+        raise RuntimeError(f"{len(failed)} of {len(failed) + len(written)} failed, the others are stored: {reasons}")
     return written
 
 
-def execute(values: dict) -> store.Run:
-    """What a worker does: the run of ``Config.from_dict(values)``, from its cache or trained, on one CPU thread."""
-    return store.load_or_run(Config.from_dict(values), device="cpu", progress=False)
+# What the workers do
 
 
-Outcome = tuple[Config, store.Run | Exception]
+def train(values: dict[str, Any], keep_posterior: bool) -> list[Record]:
+    """The run of ``Config.from_dict(values)``, and its posterior: from the worker's cache, or trained on one thread."""
+    config = Config.from_dict(values)
+    kinds = (Run, Posterior) if keep_posterior else (Run,)
+    if any(records.find(config, kind, [cached_folder()]) is None for kind in kinds):
+        execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
+    return [records.find(config, kind, [cached_folder()]) for kind in kinds]
 
 
-def _on_processes(todo: list[Config], workers: int) -> Iterator[Outcome]:
+def measured(measure: Measure, posterior: Posterior) -> list[Record]:
+    """What ``measure`` makes of a posterior."""
+    return [measure(posterior)]
+
+
+def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
+    keep = {run_id(config) for config, kind in lacking if kind in measures}
+    return [
+        Job(run_id(config), train, (config.to_dict(), run_id(config) in keep)) for config in records.untrained(lacking)
+    ]
+
+
+def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
+    """Those whose posterior is there by now; without it the training has failed, and was named."""
+    found = [(config, kind, records.find(config, Posterior)) for config, kind in lacking if kind in measures]
+    return [
+        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], posterior))
+        for config, kind, posterior in found
+        if posterior is not None
+    ]
+
+
+def _store(made: Sequence[Record], lacking: Sequence[Item], folder: Path) -> list[Item]:
+    """Write what was lacking into ``folder``, and a posterior into the cache; return what was lacking."""
+    wanted, written = {(run_id(config), kind) for config, kind in lacking}, []
+    for record in made:
+        if (record.identity, record.kind) in wanted:
+            records.write(record, folder)
+            written.append((record.config, record.kind))
+        elif record.kind == Posterior.kind and not records.at_hand(record.config, record.kind):
+            records.write(record, cached_folder())
+    return written
+
+
+# Where they do it
+
+
+def _find_data(sources: Sequence[str], scheduler: str | None) -> None:
+    """Ask once, where the work will be done."""
+    if scheduler is None:
+        return find_data(sources)
+    [(_, problem)] = _on_dask([Job("data", find_data, (sources,))], scheduler)
+    if problem is not None:
+        raise problem
+
+
+def _results(
+    jobs: Sequence[Job], what: str, workers: int, scheduler: str | None, *, show: bool
+) -> Iterator[tuple[Job, Any]]:
+    """Every job with what it returned or raised, as they are done, behind a progress bar."""
+    if jobs:
+        done = _on_dask(jobs, scheduler) if scheduler else _on_processes(jobs, workers)
+        yield from bar(done, total=len(jobs), desc=what, show=show)
+
+
+def _on_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)) or 1, mp_context=context) as pool:
-        futures = {pool.submit(execute, config.to_dict()): config for config in todo}
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(job.function, *job.arguments): job for job in jobs}
         for future in as_completed(futures):
             error = future.exception()
             yield futures[future], error if error is not None else future.result()
 
 
-def _on_dask(todo: list[Config], scheduler: str) -> Iterator[Outcome]:
+def _on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, Any]]:
     from dask.distributed import Client
     from dask.distributed import as_completed as completed
 
     with Client(scheduler) as client:
         futures = {
-            client.submit(execute, config.to_dict(), key=run_id(config), priority=-place): config
-            for place, config in enumerate(todo)
+            client.submit(job.function, *job.arguments, key=job.name, priority=-place): job
+            for place, job in enumerate(jobs)
         }
         for future in completed(list(futures)):
             error = future.exception()

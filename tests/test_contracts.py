@@ -37,7 +37,13 @@ ORDER = [
     "conformal",
     "predict",
     "train",
-    "store",
+    "records",
+    "execute",
+    "sweep",
+    "experiments",
+    "contrasts",
+    "pruning",
+    "convergence",
 ]
 ARRAYS_ONLY = {"predictive", "metrics", "resampling", "reliability", "conformal", "figures"}
 
@@ -73,7 +79,7 @@ def test_metrics_depend_on_arrays_only():
     for name in ARRAYS_ONLY:
         path = PACKAGE / f"{name}.py"
         if path.exists():
-            assert not {"radio_bnn.train", "radio_bnn.store", "torch"} & top_level_imports(path)
+            assert not {"radio_bnn.train", "radio_bnn.records", "radio_bnn.execute", "torch"} & top_level_imports(path)
 
 
 def public_functions():
@@ -114,7 +120,7 @@ def test_conventions_of_the_signatures(function):
 
 
 def test_importing_the_engine_loads_none_of_the_books_packages():
-    code = "import sys, radio_bnn.store; print(sorted({'astropy', 'pooch', 'papermill', 'dask'} & set(sys.modules)))"
+    code = "import sys, radio_bnn.execute; print(sorted({'astropy', 'pooch', 'papermill', 'dask'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -1,11 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from scenarios import recorded
 
-from radio_bnn import contrasts, metrics, store
-from radio_bnn.config import run_id
-from radio_bnn.resampling import Interval, contrast, summarise
+from radio_bnn import contrasts, experiments, metrics, records
+from radio_bnn.records import HISTORY, SCORED, Run
+from radio_bnn.resampling import Interval, contrast
 
 LABELS = np.arange(30) % 2
 
@@ -16,43 +15,40 @@ def logits(seed: int) -> np.ndarray:
     return np.stack([-signal, signal], -1) + rng.normal(size=(5, 30, 2))
 
 
-def store_run(folder, i: int, **changes) -> store.Run:
-    config = contrasts.config_of(122 + i, **changes)
+def store_run(folder, i: int, **changes) -> Run:
+    config = experiments.run(122 + i, samples=5, **changes)
     seed = i + 100 * (config.temperature < 1)
-    sets = {name: logits(seed + 1000 * (name == "uncertain")) for name in store.SCORED}
-    labels = dict.fromkeys(store.SCORED, LABELS)
-    record = {"run_id": run_id(config), "config": config.to_dict(), "history": {"kl_per_weight": [9.0, 0.5 + i]}}
-    record["metrics"] = {"test": summarise(sets["test"], LABELS, resamples=20)}
-    run = store.Run(config, record, sets, labels)
-    store.write(run, folder)
+    sets = {name: (logits(seed + 1000 * (name == "uncertain")), LABELS) for name in SCORED}
+    made = recorded(config, sets)
+    run = Run(config, made.content | {"history": dict.fromkeys(HISTORY, [9.0, 0.5 + i])}, made.arrays)
+    records.write(run, folder)
     return run
 
 
 @pytest.fixture
-def records(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
-def test_a_contrast_stands_on_the_seeds_that_every_group_has(records):
-    kept = [store_run(records, 0, temperature=t) for t in (1.0, 0.01)]
-    store_run(records, 1, temperature=1.0)
-    warm, cold = (contrasts.stored(seeds=3, temperature=t) for t in (1.0, 0.01))
+def test_a_contrast_stands_on_the_seeds_that_every_group_has(folder):
+    kept = [store_run(folder, 0, temperature=t) for t in (1.0, 0.01)]
+    store_run(folder, 1, temperature=1.0)
+    terms = contrasts.stored_terms(experiments.warm_minus_cold(3, samples=5))
+    (_, warm), (_, cold) = terms
     assert [run is None for run in warm + cold] == [False, False, True, False, True, True]
     found = contrasts.of_runs("nll", [(1.0, warm), (-1.0, cold)])
-    terms = [(sign, [run.logits["test"]]) for sign, run in zip((1.0, -1.0), kept, strict=True)]
+    by_hand = [(sign, [run.logits["test"]]) for sign, run in zip((1.0, -1.0), kept, strict=True)]
     assert found.runs == 1
-    assert found.interval == pytest.approx(contrast("nll", terms, LABELS))
+    assert found.interval == pytest.approx(contrast("nll", by_hand, LABELS))
     assert f"{found:+.2f}" == f"{found.interval:+.2f}"
-    effect = contrasts.warm_minus_cold(seeds=3)
-    assert contrasts.of_runs("nll", effect) == found
-    assert contrasts.of_runs("nll", effect + contrasts.warm_minus_cold(seeds=3, factor=-1.0)).interval == (0, 0, 0)
+    assert contrasts.of_runs("nll", terms + [(-factor, runs) for factor, runs in terms]).interval == (0, 0, 0)
 
 
-def test_two_sets_of_galaxies_are_told_apart_on_the_runs_that_exist(records):
-    kept = [store_run(records, i) for i in (0, 2)]
-    auroc, runs = metrics.auroc_of("mutual_information"), contrasts.stored(seeds=3)
+def test_two_sets_of_galaxies_are_told_apart_on_the_runs_that_exist(folder):
+    kept = [store_run(folder, i) for i in (0, 2)]
+    auroc, runs = metrics.auroc_of("mutual_information"), contrasts.stored(experiments.repeats(3, samples=5))
     found = contrasts.of_runs(auroc, [(1.0, runs)], scored=("test", "uncertain"))
     both = [np.concatenate([run.logits["test"], run.logits["uncertain"]], axis=1) for run in kept]
     member = np.repeat([0, 1], 30)
@@ -61,33 +57,31 @@ def test_two_sets_of_galaxies_are_told_apart_on_the_runs_that_exist(records):
     assert value == pytest.approx(1 - found.interval.value)
 
 
-def test_runs_that_cannot_be_contrasted_are_refused(records):
-    run = store_run(records, 0)
+def test_runs_that_cannot_be_contrasted_are_refused(folder):
+    run = store_run(folder, 0)
     with pytest.raises(ValueError, match="statistic is 'wrong'.*nll"):
         contrasts.of_runs("wrong", [(1, [None])])
     with pytest.raises(ValueError, match=r"scored='test': metrics.auroc_of takes two sets"):
         contrasts.of_runs(metrics.auroc_of("energy_score"), [(1, [run])])
     with pytest.raises(ValueError, match=r"scored=\('test', 'hybrid'\): .*any other statistic one"):
         contrasts.of_runs("nll", [(1, [run])], scored=("test", "hybrid"))
-    other = replace(run, labels=run.labels | {"test": 1 - LABELS})
+    other = Run(run.config, run.content, run.arrays | {"labels_test": 1 - LABELS})
     with pytest.raises(ValueError, match="different galaxies"):
         contrasts.of_runs("nll", [(1, [run]), (-1, [other])])
-    with pytest.raises(ValueError, match="seeds=0"):
-        contrasts.stored(seeds=0)
 
 
-def test_what_was_not_run_is_said(records):
-    nothing = contrasts.of_runs("nll", [(1.0, contrasts.stored(seeds=2, temperature=1.0))])
+def test_what_was_not_run_is_said(folder):
+    nothing = contrasts.of_runs("nll", [(1.0, contrasts.stored(experiments.repeats(2, temperature=1.0)))])
     assert nothing == contrasts.Contrast(None, 0)
     assert f"{nothing:+.2f}" == "not run"
     assert contrasts.scaled({1.0: None}, 2.0) == {1.0: None}
-    runs = contrasts.along_temperature([1.0, 0.1], seeds=2)
+    runs = contrasts.along(experiments.ladder([1.0, 0.1], 2))
     assert contrasts.curve(runs, "nll") == {0.1: None, 1.0: None}
 
 
-def test_a_curve_takes_metrics_with_intervals_and_histories_with_the_range_of_seeds(records):
-    runs = [store_run(records, i, temperature=1.0) for i in range(2)]
-    by_temperature = contrasts.along_temperature([1.0], seeds=3)
+def test_a_curve_takes_metrics_with_intervals_and_histories_with_the_range_of_seeds(folder):
+    runs = [store_run(folder, i, temperature=1.0) for i in range(2)]
+    by_temperature = contrasts.along(experiments.ladder([1.0], 3, samples=5))
     point = contrasts.curve(by_temperature, "kl_per_weight")[1.0]
     assert point == contrasts.Point(Interval(1.0, 0.5, 1.5), [0.5, 1.5])
     assert contrasts.scaled({1.0: point}, 2.0)[1.0] == contrasts.Point(Interval(2.0, 1.0, 3.0), [1.0, 3.0])

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from radio_bnn import experiments
+from radio_bnn import experiments, records, sweep
 from radio_bnn.claims import CLAIMS
+from radio_bnn.cli import main
 from radio_bnn.config import Config, run_id
 from radio_bnn.experiments import CHAPTERS, QUEUES, Wanted
 from radio_bnn.priors import PRIORS
@@ -33,13 +34,26 @@ def test_the_whole_book_is_one_queue_with_everything_that_a_chapter_wants():
         assert wanted and {(run_id(item.config), item.kind) for item in wanted} <= set(pairs), chapter
 
 
-def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused():
+@pytest.mark.parametrize("name", QUEUES)
+def test_each_run_is_trained_once_and_its_posterior_is_kept_where_somebody_measures_it(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
+    queue = experiments.queue(name)
+    jobs = sweep._trainings(records.missing(queue, tmp_path), dict.fromkeys(("pruning", "convergence")))
+    assert len({job.name for job in jobs}) == len(jobs) and {job.name for job in jobs} == ids(queue)
+    kept = {job.name for job in jobs if job.arguments[1]}
+    assert kept == ids(queue, "pruning") | ids(queue, "convergence")
+
+
+def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys):
     assert set(CHAPTERS) <= {path.stem for path in BOOK.glob("*.ipynb")}
     assert set(QUEUES) == {"book", "convergence", *CHAPTERS}
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, priors"):
         experiments.queue("nope")
     with pytest.raises(ValueError, match="chapter='book'"):
         experiments.wanted("book")
+    assert main(["sweep", "nope"]) == 1
+    assert "choose one of book" in capsys.readouterr().err
 
 
 def test_the_headline_comes_first_and_what_is_slow_after_the_claims():
@@ -101,3 +115,12 @@ def test_the_neighbours_differ_from_the_protocol_in_one_setting_each():
         assert (values["seed"], values["data_seed"], values["precision"]) == (122, 14, base["precision"])
         different = {k for k in base if values[k] != base[k]}
         assert "Config" in name or len({k.removesuffix("_low").removesuffix("_high") for k in different}) == 1, name
+
+
+def test_the_list_says_what_is_missing_and_how_long_it_takes(tmp_path, capsys):
+    assert main(["sweep", "pruning", "--list", "--out", str(tmp_path)]) == 0
+    *missing, counts, hours = capsys.readouterr().out.splitlines()
+    assert len(missing) == 3 and f"{run_id(experiments.run(123))}  pruning  data_seed=15 seed=123" in missing[1]
+    assert counts == "pruning: 3 pruning, 3 missing"
+    assert hours.startswith("to train: 3 runs, ")
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from scenarios import recorded
 from radio_bnn import files, metrics, records
 from radio_bnn.config import Config, run_id
 from radio_bnn.data.mirabest import F_BATCHES
-from radio_bnn.records import Record, Run
+from radio_bnn.records import SCORED, Record, Run
 
 CONFIG = Config.preview(data="simulated", simulated_galaxies=100, samples=4)
 IDENTITY = run_id(CONFIG)
@@ -322,3 +322,17 @@ def test_records_know_no_torch():
     code = "import sys, radio_bnn.records, radio_bnn.experiments; print(sorted({'torch', 'dask'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+COMMITTED = sorted(path for path in records.committed_folder().glob("*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
+def test_committed_records_are_whole_and_their_metrics_recompute(path):
+    stored = records.read(path.parent, path.stem)
+    assert stored.content["protocol"] == records.protocol(stored.config)
+    for name in SCORED:
+        again = metrics.summarise(stored.logits[name], None if name == "hybrid" else stored.labels[name])
+        assert {k: v["value"] for k, v in again.items()} == pytest.approx(
+            {k: v["value"] for k, v in stored.scores(name).items()}, rel=1e-6, abs=1e-9
+        )

@@ -1,10 +1,9 @@
-"""Stored pruning records: what each ranking does to one trained posterior, for every pruned fraction."""
+"""Pruning records: what each ranking does to one trained posterior, for every pruned fraction."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,41 +15,72 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from radio_bnn import prune, store, tables
-from radio_bnn.config import Config, run_id
-from radio_bnn.contrasts import FIRST_SEED, Contrast, config_of, shared_labels
+from radio_bnn import execute, prune, tables
+from radio_bnn.config import Config
+from radio_bnn.contrasts import Contrast, shared_labels
 from radio_bnn.data import Splits
 from radio_bnn.inputs import network_input
 from radio_bnn.metrics import METRICS, Metric
 from radio_bnn.priors import make_prior
+from radio_bnn.records import Posterior, Record, check_galaxies, expect, expect_names, find
 from radio_bnn.resampling import contrast
 from radio_bnn.seeds import generator
 
-SCHEMA = 1
 FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SAVED_AT = (0.0, 0.3, 0.6, 0.9, 0.95)
+SAVINGS = ("fraction", "dense_bytes", "sparse_bytes", "dense_ms", "sparse_ms", "network_ms")
 SAMPLES = 50
 FISHER_DRAWS = 10
 REPEATS = 31
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """A pruning record: ``record`` as written to JSON, and its arrays.
+class Pruning(Record):
+    """What pruning does to the posterior of a run.
 
-    logits[ranking] (F, S, N, 2) float16 for the F = 11 ``FRACTIONS`` on the test galaxies; labels (N,) 0 FRI, 1 FRII;
-    counts[weight tensor] (B,) weights per bin of the SNR in dB.
+    Arrays: logits_<ranking> (F, S, N, 2) float16 for the F = 11 ``FRACTIONS`` on the test galaxies; labels (N,) uint8
+    with 0 FRI, 1 FRII; counts_<weight tensor> (B,) uint32, weights per bin of the SNR in dB.
     """
 
-    config: Config
-    record: dict[str, Any]
-    logits: dict[str, np.ndarray]
-    labels: np.ndarray
-    counts: dict[str, np.ndarray]
+    kind = "pruning"
+
+    @property
+    def logits(self) -> dict[str, np.ndarray]:
+        """The test logits by ranking, {ranking: (F, S, N, 2) float16}."""
+        return {name: self.arrays[f"logits_{name}"] for name in prune.IMPORTANCE}
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of the test galaxies (N,), int64."""
+        return self.arrays["labels"].astype(np.int64)
+
+    @property
+    def counts(self) -> dict[str, np.ndarray]:
+        """Weights per bin of the SNR by weight tensor, {name: (B,)}."""
+        return {name: self.arrays[f"counts_{name}"] for name in self.content["tensors"]}
 
     def at(self, ranking: str, fraction: float) -> np.ndarray:
         """The test logits (S, N, 2) with ``fraction`` pruned by ``ranking``; ValueError for what is not stored."""
         return self.logits[known(ranking)][place(fraction)]
+
+    def check(self) -> None:
+        """Raise ValueError or KeyError unless rankings, fractions, shapes and galaxies are whole and fit."""
+        if tuple(self.content["fractions"]) != FRACTIONS:
+            raise ValueError(f"its fractions are {self.content['fractions']}, expected {list(FRACTIONS)}")
+        rankings, tensors = [f"logits_{name}" for name in prune.IMPORTANCE], self.content["tensors"]
+        expect_names(self.arrays, [*rankings, *(f"counts_{name}" for name in tensors), "labels"])
+        labels = self.arrays["labels"]
+        check_galaxies(self, {"test": labels})
+        for name in rankings:
+            expect(name, self.arrays[name], (len(FRACTIONS), self.content["samples"], len(labels), 2), np.float16)
+        for name, counts in self.counts.items():
+            expect(f"counts_{name}", counts, (len(prune.DECIBEL_EDGES) - 1,), np.uint32)
+        expect_names(self.content["agreement_with_snr"], [name for name in prune.IMPORTANCE if name != "snr"])
+        if [row["fraction"] for row in self.content["savings"]] != list(SAVED_AT):
+            raise ValueError(f"its savings are not those at {list(SAVED_AT)}")
+        for row in self.content["savings"]:
+            expect_names(row, SAVINGS)
+        for shares in (self.content["regimes"] or {}).values():
+            expect_names(shares, prune.REGIMES)
 
 
 def place(fraction: float) -> int:
@@ -67,73 +97,26 @@ def known(ranking: str) -> str:
     return ranking
 
 
-def configs(n_seeds: int = 3) -> list[Config]:
-    """The runs that the pruning chapter prunes, see ``contrasts.config_of``."""
-    if n_seeds < 1:
-        raise ValueError(f"seeds={n_seeds} must be at least 1")
-    return [config_of(FIRST_SEED + i) for i in range(n_seeds)]
-
-
-# Read
-
-
-def find(config: Config) -> Pruning | None:
-    """The pruning record of ``config``: the book's, else the user's, else None."""
-    for folder in (store.committed_folder(), store.cached_folder()):
-        if (folder / "pruning" / f"{run_id(config)}.json").exists():
-            return read(folder / "pruning", run_id(config))
-    return None
-
-
-def stored(n_seeds: int = 3) -> list[Pruning]:
-    """The pruning records that exist, of ``configs(n_seeds)``; possibly none."""
-    return [found for config in configs(n_seeds) if (found := find(config)) is not None]
-
-
-def read(folder: Path, identity: str) -> Pruning:
-    """The record ``identity`` in ``folder``. Raises ValueError if it is not whole or not of its config."""
-    with store.reading(folder, identity) as (record, arrays):
-        config = Config.from_dict(record["config"])
-        logits = {name: arrays[f"logits_{name}"] for name in record["rankings"]}
-        counts = {name: arrays[f"counts_{name}"] for name in record["tensors"]}
-        labels = arrays["labels"]
-    if run_id(config) != identity or tuple(record["fractions"]) != FRACTIONS:
-        raise ValueError(f"pruning record {identity} is of another config or other fractions: run it again")
-    return Pruning(config, record, logits, labels, counts)
+def stored(configs: Sequence[Config]) -> list[Pruning]:
+    """The pruning records that exist of ``configs``, in order; possibly none."""
+    return [found for config in configs if (found := find(config, Pruning)) is not None]
 
 
 # Make
 
 
-def run(wanted: Sequence[Config], folder: Path, *, device: str = "cpu", progress: bool = True) -> list[Config]:
-    """Write the pruning record of every config that ``folder`` lacks, training first where no posterior is at hand.
-
-    A trained posterior stays in the user's cache, an interrupted training continues at the next call, and a record is
-    written as soon as it is made. Returns the configs whose records were written.
-    """
-    todo = [config for config in wanted if not (folder / f"{run_id(config)}.json").exists()]
-    for config in todo:
-        if store.posterior_of(config) is None:
-            seconds = store.expected_seconds([config])
-            known = f"about {seconds / 60:.0f} min" if seconds else "minutes"
-            print(f"Training {run_id(config)} on {config.data}, one core: {known}.", flush=True)
-            store.execute(config, store.cached_folder(), device=device, progress=progress, keep_posterior=True)
-        write(measure(config, progress=progress), folder)
-    return todo
-
-
-def measure(config: Config, *, samples: int = SAMPLES, progress: bool = True) -> Pruning:
-    """Prune the stored posterior of ``config`` in every way and predict the test galaxies, on one thread.
+def measure(posterior: Posterior, *, samples: int = SAMPLES, progress: bool = False) -> Pruning:
+    """Prune a posterior in every way and predict the test galaxies, on one thread.
 
     The Fisher information is the true one (summed over the classes), on the training galaxies, averaged over
-    posterior draws. Raises FileNotFoundError without a posterior and ValueError for a method that has none.
+    posterior draws. Raises ValueError for a method that has no posterior.
     """
-    if (model := store.posterior_of(config)) is None:
-        raise FileNotFoundError(f"no posterior of run {run_id(config)} is stored: train it with prune_records.run")
-    threads, started = torch.get_num_threads(), time.perf_counter()
-    torch.set_num_threads(1)
-    try:
-        splits, q = store.load_data(config), prune.frozen(model)
+    config = posterior.config
+    started = time.perf_counter()
+    with execute.one_thread():
+        splits, model = execute.load_data(config), execute.network(posterior)
+        if not (q := prune.frozen(model)):
+            raise ValueError(f"method={config.method!r} has no posterior to prune: use method='vi'")
         rankings = _rankings(config, model, splits)
         x = network_input(splits["test"].images, dtype=q["fc1.weight"].mean.dtype)
         noise = generator(config.seed, "predict")
@@ -141,27 +124,14 @@ def measure(config: Config, *, samples: int = SAMPLES, progress: bool = True) ->
             model, rankings, x, FRACTIONS, samples=samples, generator=noise, progress=progress
         )
         measured = {"agreement_with_snr": agreement(rankings, "snr"), "savings": savings(model, q, rankings["snr"], x)}
-    finally:
-        torch.set_num_threads(threads)
     counts = prune.signal_to_noise_counts(q)
-    record = _described(config, splits, samples, seconds=time.perf_counter() - started)
-    record |= {"rankings": list(logits), "tensors": list(counts), "regimes": _regimes(config, q)} | measured
-    half = {name: values.astype(np.float16) for name, values in logits.items()}
-    return Pruning(config, record, half, splits["test"].labels, counts)
-
-
-def _described(config: Config, splits: Splits, samples: int, *, seconds: float) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "run_id": run_id(config),
-        "protocol": store.protocol(config),
-        "config": config.to_dict(),
-        "fractions": list(FRACTIONS),
-        "samples": samples,
-        "fisher": {"kind": "true", "draws": FISHER_DRAWS, "galaxies": len(splits["train"])},
-        "provenance": store.provenance(config, device="cpu", seconds=seconds)
-        | {"data": splits.source, "data_sha256": splits.sha256},
-    }
+    made = execute.described(config, splits, device="cpu", seconds=time.perf_counter() - started)
+    fisher = {"kind": "true", "draws": FISHER_DRAWS, "galaxies": len(splits["train"])}
+    content = made | {"fractions": list(FRACTIONS), "samples": samples, "fisher": fisher}
+    content |= {"tensors": list(counts), "regimes": _regimes(config, q)} | measured
+    arrays = {f"logits_{name}": values.astype(np.float16) for name, values in logits.items()}
+    arrays |= {f"counts_{name}": values.astype(np.uint32) for name, values in counts.items()}
+    return Pruning(config, content, arrays | {"labels": splits["test"].labels.astype(np.uint8)})
 
 
 def _regimes(config: Config, q: prune.Posterior) -> dict[str, dict[str, float]] | None:
@@ -219,13 +189,6 @@ def _milliseconds(call: Callable[[], Any], repeats: int) -> float:
     return float(f"{median(times):.3g}")
 
 
-def write(pruning: Pruning, folder: Path) -> None:
-    """Write both files of a record, see ``store.write_record``."""
-    arrays = {f"logits_{name}": values for name, values in pruning.logits.items()}
-    arrays |= {f"counts_{name}": values.astype(np.uint32) for name, values in pruning.counts.items()}
-    store.write_record(folder, pruning.record, arrays | {"labels": pruning.labels.astype(np.uint8)})
-
-
 # Compare
 
 
@@ -272,8 +235,7 @@ def class_changes(records: Sequence[Pruning], ranking: str) -> dict[str, np.ndar
 
 
 def _change(record: Pruning, statistic: str, ranking: str) -> np.ndarray:
-    labels = record.labels.astype(np.int64)
-    curve = np.array([STATISTICS[statistic](logits, labels) for logits in record.logits[ranking]])
+    curve = np.array([STATISTICS[statistic](logits, record.labels) for logits in record.logits[ranking]])
     return curve - curve[0]
 
 
@@ -281,7 +243,7 @@ def unpruned(records: Sequence[Pruning], statistic: str) -> str:
     """The mean of a statistic over the unpruned networks and its range over seeds, as text; "not run" without any."""
     if not records:
         return "not run"
-    values = [STATISTICS[statistic](r.at("snr", 0.0), r.labels.astype(np.int64)) for r in records]
+    values = [STATISTICS[statistic](r.at("snr", 0.0), r.labels) for r in records]
     return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
@@ -303,7 +265,7 @@ def counts_by_layer(records: Sequence[Pruning]) -> dict[str, np.ndarray]:
 
 def mean_regimes(records: Sequence[Pruning]) -> dict[str, dict[str, float]]:
     """Shares of the weights in each regime by layer, averaged over records; see ``prune.regimes``."""
-    found = [r.record["regimes"] for r in records if r.record["regimes"]]
+    found = [r.content["regimes"] for r in records if r.content["regimes"]]
     if not found:
         return {}
     return {
@@ -325,7 +287,7 @@ def savings_table(records: Sequence[Pruning]) -> str:
     }
     rows = []
     for i, fraction in enumerate(SAVED_AT):
-        mean = {k: np.mean([r.record["savings"][i][k] for r in records]) for k in titles}
+        mean = {k: np.mean([r.content["savings"][i][k] for r in records]) for k in titles}
         sizes = [f"{mean[k] / 1000:.0f}" for k in titles if k.endswith("bytes")]
         rows.append([f"{100 * fraction:.0f}", *sizes, *(f"{mean[k]:.3g}" for k in titles if k.endswith("ms"))])
     return tables.markdown(["pruned [%]", *titles.values()], rows)
@@ -336,4 +298,4 @@ def differences_table(records: Sequence[Pruning], fraction: float) -> str:
     place(fraction)
     if not records:
         return "Not run."
-    return tables.differences(logits_at(records, fraction), records[0].labels.astype(np.int64))
+    return tables.differences(logits_at(records, fraction), records[0].labels)
