@@ -180,6 +180,13 @@ class Config:
         """``kl`` with "auto" spelled out: "closed", "mc" or "mc_detached"."""
         return self.kl if self.kl != "auto" else "closed" if self.prior in CLOSED_KL else "mc"
 
+    @property
+    def distinct_samples(self) -> int | None:
+        """How many different posterior samples there are: one of a point estimate, one per member; None: endless."""
+        if "samples" not in UNUSED[self.method]:
+            return None
+        return 1 if "members" in UNUSED[self.method] else self.members
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-able values, in their order."""
         return {**dataclasses.asdict(self), "as_released": list(self.as_released)}

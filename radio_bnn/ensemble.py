@@ -50,4 +50,4 @@ def scope(model: Ensemble, generator: torch.Generator, sample: int = 0) -> Abstr
     return given(model.members[0], dict(member.named_parameters()))
 
 
-METHOD = Method(network, start=adam, step=step, scope=scope, draws=lambda config: config.members)
+METHOD = Method(network, start=adam, step=step, scope=scope)

@@ -16,14 +16,13 @@ import torch
 from torch import nn
 
 import radio_bnn
-from radio_bnn import metrics, records
-from radio_bnn.augment import orbit_of
+from radio_bnn import records, resampling
 from radio_bnn.config import Config, run_id
 from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
-from radio_bnn.models import build
-from radio_bnn.predict import predict
+from radio_bnn.predict import predict_as_trained
 from radio_bnn.records import SCORED, Posterior, Run, cached_folder
+from radio_bnn.resolve import resolve
 from radio_bnn.seeds import generator
 from radio_bnn.train import Fit, device_name, fit
 
@@ -110,12 +109,12 @@ def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dic
     """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
     config, device = trained.config, next(trained.model.parameters()).device
     return {
-        name: predict(
+        name: predict_as_trained(
+            resolve(config),
             trained.model,
             splits[name].images,
-            samples=records.samples_of(config),
+            samples=config.samples,
             precision=config.precision,
-            orbit=orbit_of(config.augmentation),
             generator=generator(config.seed, "predict", device=device),
             progress=progress,
         ).astype(np.float16)
@@ -138,7 +137,7 @@ def make_record(trained: Fit, logits: dict[str, np.ndarray], splits: Splits, mad
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
     """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
-    return metrics.summarise(logits, None if scored == "hybrid" else labels)
+    return resampling.summarise(logits, None if scored == "hybrid" else labels)
 
 
 def posterior_record(trained: Fit, made: dict[str, Any]) -> Posterior:
@@ -150,7 +149,7 @@ def posterior_record(trained: Fit, made: dict[str, Any]) -> Posterior:
 def network(posterior: Posterior) -> nn.Module:
     """The trained network that a posterior's record holds. Raises ValueError if it is not of its config."""
     config = posterior.config
-    model = build(config, generator(config.seed, "init"))
+    model = resolve(config).method.network(config, generator(config.seed, "init"))
     try:
         model.load_state_dict({name: torch.from_numpy(values) for name, values in posterior.arrays.items()})
     except RuntimeError as problem:

@@ -21,14 +21,14 @@ FEW_TEMPERATURES = (1.0, 0.1, 0.01, 0.001)
 PRIORS = ("gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t")
 # By title: what differs from the chapters' protocol.
 OBJECTIVES = {"ELBO": {}, "PAC²": {"objective": "pac2"}, "PAC²ₜ": {"objective": "pac2_t"}}
-ORBIT = {"augmentation": "orbit_logits"}
+ORBIT = {"likelihood": "orbit_logits"}
 AUGMENTATIONS = {
     "none": {},
     "random rotation": {"augmentation": "rotation"},
     "random D4": {"augmentation": "d4"},
     "D4 orbit": ORBIT,
 }
-BASELINES = {"variational": {}, "point estimate": {"method": "map"}, "dropout": {"method": "dropout"}}
+BASELINES = {"variational": {}, "maximum likelihood": {"method": "ml"}, "dropout": {"method": "dropout"}}
 
 Group = list[Config]
 Terms = list[tuple[float, Group]]
@@ -76,7 +76,7 @@ def previews() -> Group:
 
 
 def baselines(seeds: int = SEEDS) -> dict[str, Group]:
-    """Variational inference and what it must be better than, a point estimate and dropout: {title: runs}."""
+    """Variational inference and what it must be better than, maximum likelihood and dropout: {title: runs}."""
     return {title: repeats(seeds, **changes) for title, changes in BASELINES.items()}
 
 
@@ -119,6 +119,11 @@ def cold_minus_plain(seeds: int = SEEDS, **changes: Any) -> Terms:
     """The terms of what ``changes`` do at T = 0.01."""
     changed, plain = (repeats(seeds, temperature=COLD, **c) for c in (changes, {}))
     return minus(changed, plain)
+
+
+def baseline_terms(seeds: int = SEEDS) -> dict[str, Terms]:
+    """The terms of each of BASELINES minus the variational network: {title: terms}."""
+    return {title: cold_minus_plain(seeds, **changes) for title, changes in BASELINES.items() if changes}
 
 
 CONTRASTS: dict[str, Callable[[int], Terms]] = {

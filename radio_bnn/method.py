@@ -25,15 +25,13 @@ class Method(NamedTuple):
 
     ``network(config, generator)``: the initialised network. ``start(problem, *, device)``: the State before the first
     step. ``step(state, batch)``: one step of the optimiser, in place, and its Terms. ``scope(model, generator,
-    sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...). ``draws(config)``: how
-    many different samples there are, None without limit.
+    sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...).
     """
 
     network: Callable[[Config, torch.Generator], nn.Module]
     start: Callable[..., State]
     step: Callable[[State, Batch], Terms]
     scope: Scope
-    draws: Callable[[Config], int | None]
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,6 @@ def log_prior(prior: Prior, model: nn.Module) -> Tensor:
     return torch.stack([prior.log_prob(w).sum() for w in model.parameters()]).sum()
 
 
-def _one(config: Config) -> int:
-    return 1
-
-
-MAP = Method(network, start=adam, step=partial(step, with_prior=True), scope=sampled, draws=_one)
-ML = Method(network, start=adam, step=partial(step, with_prior=False), scope=sampled, draws=_one)
-DROPOUT = Method(
-    partial(network, dropout=0.5),
-    start=adam,
-    step=partial(step, with_prior=False),
-    scope=sampled,
-    draws=lambda config: None,
-)
+MAP = Method(network, start=adam, step=partial(step, with_prior=True), scope=sampled)
+ML = Method(network, start=adam, step=partial(step, with_prior=False), scope=sampled)
+DROPOUT = Method(partial(network, dropout=0.5), start=adam, step=partial(step, with_prior=False), scope=sampled)

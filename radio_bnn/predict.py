@@ -64,11 +64,11 @@ def predict_as_trained(
 
     (S, N, C); a point estimate has one sample, an ensemble one per member.
     """
-    draws = problem.method.draws(problem.config)
+    distinct = problem.config.distinct_samples
     return predict(
         model,
         images,
-        samples=samples if draws is None else min(samples, draws),
+        samples=samples if distinct is None else min(samples, distinct),
         generator=generator,
         scope=problem.method.scope,
         likelihood=problem.likelihood,

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import UNUSED, Config, run_id
 from radio_bnn.data.galaxies import COUNTS, Galaxies, split
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
 from radio_bnn.data.simulate import scaled_counts
@@ -44,6 +44,8 @@ VARIED = set(
         "prior",
         "prior_scale",
         "temperature",
+        "members",
+        "likelihood",
         "objective",
         "augmentation",
         "samples",
@@ -292,7 +294,7 @@ def expect_names(found: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def samples_of(config: Config) -> int:
     """How many posterior samples a run stores."""
-    return 1 if config.method == "map" else config.samples
+    return config.distinct_samples or config.samples
 
 
 def check_galaxies(record: Record, labels: Mapping[str, np.ndarray]) -> None:
@@ -414,16 +416,17 @@ def _times(folder: Path) -> Iterator[tuple[Config, float]]:
 
 
 def work(config: Config) -> float:
-    """What training costs, in galaxies x epochs x forwards per step."""
+    """What training costs, in galaxies x epochs x forwards per step x networks."""
     galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
-    forwards = (1 if config.objective == "elbo" else 2) * (8 if config.augmentation.startswith("orbit") else 1)
-    return galaxies * config.epochs * forwards
+    forwards = (1 if config.objective == "elbo" else 2) * (1 if config.likelihood == "categorical" else 8)
+    networks = 1 if "members" in UNUSED[config.method] else config.members
+    return galaxies * config.epochs * forwards * networks
 
 
 def protocol(config: Config) -> str:
     """The name of the protocol whose recipe ``config`` follows, or "custom"."""
     for name in PROTOCOLS:
-        reference = getattr(Config, name)(augmentation=config.augmentation)
+        reference = getattr(Config, name)(likelihood=config.likelihood)
         recipe = [f.name for f in dataclasses.fields(Config) if f.name not in VARIED]
         if all(getattr(config, f) == getattr(reference, f) for f in recipe):
             return name

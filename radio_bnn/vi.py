@@ -60,4 +60,4 @@ def _complexity(problem: Problem, model: nn.Module, draws: list[Draw], generator
     return torch.stack([KL[name](problem.prior, q, draw) for draw in draws]).mean()
 
 
-METHOD = Method(network, start=adam, step=step, scope=sampled, draws=lambda config: None)
+METHOD = Method(network, start=adam, step=step, scope=sampled)

@@ -100,6 +100,8 @@ def syntax_faults(source: str) -> list[str]:
             faults.append("has a while loop")
         elif isinstance(node, ast.For) and re.search(r"range|epoch|draw|step|batch", ast.unparse(node).split(":\n")[0]):
             faults.append(f"loops over {ast.unparse(node.iter)}")
+        elif isinstance(node, ast.Name) and node.id == "glue":
+            faults.append("glues by hand: say it, `say(name=value)`")
     return faults
 
 
@@ -151,6 +153,8 @@ def dependence_faults(cells: list[nbformat.NotebookNode]) -> list[str]:
 
 def claim_faults(cell: nbformat.NotebookNode) -> list[str]:
     """A claim cell is tagged, and shows one verdict, which is that of today's rules on its own numbers."""
+    if "claims.judge(" in cell.source and "claim" not in tags(cell):
+        return ["judges a claim again: print what its claim cell said, {glue:text}`c6_verdict`"]
     records = [output.data[claims.MIME] for output in cell.outputs if claims.MIME in output.get("data", {})]
     if ("claim" in tags(cell)) != (len(records) == 1):
         return [f"shows {len(records)} verdicts and is tagged {tags(cell)}: tag exactly the cells that judge a claim"]
@@ -186,6 +190,7 @@ def chapter_faults(notebook: nbformat.NotebookNode) -> list[str]:
             faults += [
                 f"{number!r} is typed in prose, glue it: {cell.source[:60]!r}" for number in typed_results(cell.source)
             ]
+            faults += ["has the role glue:md: say a text and print it with glue:text"] * ("{glue:md}" in cell.source)
     return faults
 
 
@@ -303,6 +308,9 @@ VERDICT, STALE = (
         (lambda n: n.cells.extend([new_code_cell("a\nb\nc\nd", execution_count=1)] * 5), "median"),
         (spoil_code("figures.lines(seed);"), "ends with `;`"),
         (spoil_code("def f(): pass"), "defines f"),
+        (spoil_code("glue('error', 3, display=False)"), "glues by hand"),
+        (spoil_code("why = claims.judge('C3', c3).why"), "judges a claim again"),
+        (spoil_text("It is {glue:md}`error`."), "role glue:md"),
         (spoil_code("class A: pass"), "defines A"),
         (spoil_code("while x: pass"), "while loop"),
         (spoil_code("for i in range(9): step(i)"), "loops over range(9)"),

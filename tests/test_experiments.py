@@ -61,7 +61,7 @@ def test_the_headline_comes_first_and_what_is_slow_after_the_claims():
     place = {(run_id(item.config), item.kind): i for i, item in reversed(list(enumerate(book)))}
     headline = [place[run_id(config), "run"] for config in experiments.repeats()]
     assert headline[0] == 0 and headline == sorted(headline)
-    orbit = [place[run_id(c), "run"] for c in experiments.repeats(augmentation="orbit_logits")]
+    orbit = [place[run_id(c), "run"] for c in experiments.repeats(likelihood="orbit_logits")]
     assert max(headline) < min(orbit)
     unclaimed = [i for i, item in enumerate(book) if item.config.seed == 124 and item.config.prior == "student_t"]
     assert max(orbit) < min(unclaimed)
@@ -98,7 +98,7 @@ def test_every_group_has_the_seeds_that_are_asked_for():
         assert all([config.seed for config in group] == [122, 123] for group in by_name.values())
     assert list(experiments.ladder([1.0, 0.1], 1)) == [0.1, 1.0]
     assert list(experiments.objectives([1.0], 1)["ELBO"]) == [1.0]
-    assert [group[0].method for group in experiments.baselines(1).values()] == ["vi", "map", "dropout"]
+    assert [group[0].method for group in experiments.baselines(1).values()] == ["vi", "ml", "dropout"]
     assert {config.precision for config in experiments.in_float32()} == {"float32"}
 
 

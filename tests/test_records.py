@@ -18,6 +18,7 @@ from radio_bnn import files, metrics, records
 from radio_bnn.config import Config, run_id
 from radio_bnn.data.mirabest import F_BATCHES
 from radio_bnn.records import SCORED, Record, Run
+from radio_bnn.resampling import summarise
 
 CONFIG = Config.preview(data="simulated", simulated_galaxies=100, samples=4)
 IDENTITY = run_id(CONFIG)
@@ -292,7 +293,7 @@ def test_expected_seconds_adds_what_the_records_took_and_what_new_runs_should(wo
     assert records.expected_seconds([CONFIG]) is None
     records.write(RUN, records.committed_folder())
     longer = replace(CONFIG, epochs=3 * CONFIG.epochs, objective="pac2", seed=9)
-    orbit = replace(CONFIG, augmentation="orbit_logits", estimator="shared")
+    orbit = replace(CONFIG, likelihood="orbit_logits", estimator="shared")
     assert records.expected_seconds([longer]) == pytest.approx(60.0)
     assert records.expected_seconds([orbit]) == pytest.approx(80.0)
     assert records.expected_seconds([CONFIG, longer]) == pytest.approx(70.0)
@@ -332,7 +333,7 @@ def test_committed_records_are_whole_and_their_metrics_recompute(path):
     stored = records.read(path.parent, path.stem)
     assert stored.content["protocol"] == records.protocol(stored.config)
     for name in SCORED:
-        again = metrics.summarise(stored.logits[name], None if name == "hybrid" else stored.labels[name])
+        again = summarise(stored.logits[name], None if name == "hybrid" else stored.labels[name])
         assert {k: v["value"] for k, v in again.items()} == pytest.approx(
             {k: v["value"] for k, v in stored.scores(name).items()}, rel=1e-6, abs=1e-9
         )

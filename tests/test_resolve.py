@@ -69,7 +69,7 @@ def test_a_scope_is_one_network_and_the_seed_decides_which(name):
     ]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0][:, 0], found[0][:, 1])
-    draws = problem.method.draws(problem.config)
+    draws = problem.config.distinct_samples
     assert len(found[0]) == min(3, draws or 3)
     assert np.array_equal(found[0], found[2]) == (draws is not None)
 
