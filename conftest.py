@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from radio_bnn.chapters import NEEDS_MIRABEST, kernel_environment, mirabest_is_absent
+from radio_bnn.paper.chapters import NEEDS_MIRABEST, kernel_environment, mirabest_is_absent
 
 LEFT_OUT = pytest.StashKey[int]()
 

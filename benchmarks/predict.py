@@ -10,10 +10,10 @@ from peer import PeerLeNet, predict_batched, predict_singly
 from timing import by_threads, galaxies, options, report
 
 from radio_bnn.config import Config
-from radio_bnn.inputs import normalise
-from radio_bnn.predict import predict
+from radio_bnn.inference.predict import predict
+from radio_bnn.inference.vi import network
+from radio_bnn.model.inputs import normalise
 from radio_bnn.seeds import generator
-from radio_bnn.vi import network
 
 SINGLY_SHARE = 20
 RATIOS = {

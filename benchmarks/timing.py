@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from radio_bnn.data import load
-from radio_bnn.execute import processor
+from radio_bnn.runs.execute import processor
 
 Times = dict[str, list[float]]
 Variants = Mapping[str, Callable[[], object]]

@@ -12,9 +12,9 @@ from peer import PeerLeNet, train_step
 from timing import by_threads, galaxies, interleaved, options, peak_memory_mb, report
 
 from radio_bnn.config import Config
-from radio_bnn.inputs import normalise, training_view
-from radio_bnn.method import Batch
-from radio_bnn.train import start
+from radio_bnn.inference.method import Batch
+from radio_bnn.inference.train import start
+from radio_bnn.model.inputs import normalise, training_view
 
 BATCH = torch.arange(50)
 PLAIN_CNN = "ml"  # the method of a network with one value per weight

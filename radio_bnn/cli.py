@@ -48,7 +48,7 @@ def add_chapters(commands: argparse._SubParsersAction) -> None:
 
 def chapters(options: argparse.Namespace) -> None:
     """Execute chapters and print what each took."""
-    from radio_bnn.chapters import read_parameters, run_all
+    from radio_bnn.paper.chapters import read_parameters, run_all
 
     parameters = read_parameters(options.parameters) if options.parameters else {}
     seconds = run_all(options.names, parameters, book=options.book, out=options.out, timeout=options.timeout)
@@ -66,7 +66,7 @@ def add_scoreboard(commands: argparse._SubParsersAction) -> None:
 
 def scoreboard(options: argparse.Namespace) -> None:
     """Write the scoreboard and name the file."""
-    from radio_bnn.scoreboard import write
+    from radio_bnn.paper.scoreboard import write
 
     print(write(options.book))
 
@@ -86,17 +86,17 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
 
 def sweep(options: argparse.Namespace) -> None:
     """Make the missing records of a queue and say how many were stored, or list them."""
-    from radio_bnn import experiments
+    from radio_bnn.paper import experiments
 
     wanted = experiments.queue(options.queue)  # an unknown name is refused before anything slow is imported
-    from radio_bnn.records import committed_folder
+    from radio_bnn.runs.records import committed_folder
 
     folder = options.out or committed_folder()
     if options.list:
         print(experiments.report(options.queue, folder))
         return
-    from radio_bnn import convergence, pruning
-    from radio_bnn.sweep import run_queue
+    from radio_bnn.paper import convergence, pruning
+    from radio_bnn.runs.sweep import run_queue
 
     measures = {"pruning": pruning.measure, "convergence": convergence.measure}
     try:

@@ -17,6 +17,8 @@ AS_RELEASED = {
     "summed_mixture": "A4: mixture densities are summed, then logged",
     "kl_per_batch": "the KL weight is T / number of batches, also in a last, smaller batch",
 }
+# What a training remembers of every epoch at which it validates.
+HISTORY = ("epoch", "train_nll", "kl_per_weight", "mean_rho", "validation_nll", "validation_error")
 POSITIVE = (
     "temperature",
     "batch_size",

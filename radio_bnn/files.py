@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""The folder that holds the package: the repository's in a checkout."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from radio_bnn.config import Config
+from radio_bnn.config import HISTORY, Config
 from radio_bnn.data.galaxies import Galaxies, split
 from radio_bnn.data.mirabest import F_BATCHES
 from radio_bnn.data.simulate import scaled_counts
-from radio_bnn.inputs import normalise
-from radio_bnn.predictive import predictive_mean
-from radio_bnn.records import HISTORY, Run, galaxies_of, protocol, samples_of
-from radio_bnn.resampling import Interval, summarise
-from radio_bnn.resolve import resolve
+from radio_bnn.evaluation.predictive import predictive_mean
+from radio_bnn.evaluation.resampling import Interval, summarise
+from radio_bnn.inference.resolve import resolve
+from radio_bnn.model.inputs import normalise
+from radio_bnn.runs.records import Run, galaxies_of, protocol, samples_of
 from radio_bnn.seeds import generator
 
 BACKGROUND = normalise(np.zeros((1, 1, 1), np.uint8), torch.float64).item()

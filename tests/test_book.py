@@ -17,8 +17,8 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scenarios import contrast
 
-from radio_bnn import claims, scoreboard
-from radio_bnn.chapters import TYPES, check, read_parameters
+from radio_bnn.paper import claims, scoreboard
+from radio_bnn.paper.chapters import TYPES, check, read_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -391,7 +391,7 @@ def run_nbval(path: Path, **environment: str) -> subprocess.CompletedProcess:
 )
 def test_nbval_compares_a_claim_by_what_it_shows(tmp_path, low, shown, passes):
     source = (
-        "from types import SimpleNamespace\nfrom radio_bnn import claims\n"
+        "from types import SimpleNamespace\nfrom radio_bnn.paper import claims\n"
         "claims.judge('C3', SimpleNamespace(interval=(1.0, 0.1234567890123456, 1.5), runs=3))"
     )
     data = claims.judge("C3", contrast(1.0, 0.1234567890123456, 1.5))._repr_mimebundle_()

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from radio_bnn.config import CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
-from radio_bnn.priors import PRIORS, make_prior
+from radio_bnn.model.priors import PRIORS, make_prior
 
 
 def test_a_config_survives_json():

@@ -5,85 +5,117 @@ import importlib
 import inspect
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "radio_bnn"
-MODULES = sorted(p.relative_to(PACKAGE.parent).with_suffix("") for p in PACKAGE.rglob("*.py"))
-NAMES = [".".join(m.parts).removesuffix(".__init__") for m in MODULES]
+import radio_bnn
+
+PACKAGE = Path(radio_bnn.__file__).parent
+FILES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 CORE = {"torch", "numpy", "scipy", "sklearn", "tqdm", "radio_bnn"}
-# Imports go one way: a module may import from the modules before it.
-ORDER = [
-    "config",
-    "seeds",
-    "data",
-    "priors",
-    "layers",
-    "sparse",
-    "lenet",
-    "inputs",
-    "likelihood",
-    "objective",
-    "method",
-    "vi",
-    "point",
-    "ensemble",
-    "resolve",
-    "predictive",
-    "metrics",
-    "resampling",
-    "reliability",
-    "conformal",
-    "predict",
-    "train",
-    "records",
-    "execute",
-    "sweep",
-    "experiments",
-    "contrasts",
-    "pruning",
-    "convergence",
-]
-ARRAYS_ONLY = {"predictive", "metrics", "resampling", "reliability", "conformal", "figures"}
+# What the files of a folder may import: folders that come before them. Every file of the package is in one of them.
+BASE = {"radio_bnn", "config", "files", "seeds", "progress"}
+MAY_IMPORT = {
+    "base": set(),
+    "data": set(),
+    "evaluation": set(),
+    "model": {"data"},
+    "inference": {"data", "model", "evaluation"},
+    "runs": {"data", "model", "inference", "evaluation"},
+    "paper": {"data", "model", "inference", "evaluation", "runs"},
+    "cli": {"data", "runs", "paper"},
+}
+WITHOUT_TORCH = (
+    "radio_bnn.evaluation.",
+    "radio_bnn.data",
+    "radio_bnn.config",
+    "radio_bnn.runs.records",
+    "radio_bnn.cli",
+)
 
 
-def top_level_imports(path: Path) -> set[str]:
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """Every module, and name in a module, that a file imports; ``top_level``: when it is itself imported."""
+    tree = ast.parse(path.read_text())
     found = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+def folder(module: str) -> str:
+    """The folder of a module of the package, "base" for what lies above all of them."""
+    first = module.split(".")[1] if "." in module else "radio_bnn"
+    return "base" if first in BASE else first
+
+
+def imported_modules(path: Path, *, top_level: bool = False) -> set[str]:
+    """The modules of this package that a file imports."""
+    return imports(path, top_level=top_level) & FILES.keys() - {"radio_bnn"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_one_way(name):
+    own = folder(name)
+    assert own in MAY_IMPORT, f"{name} lies in none of the folders {', '.join(MAY_IMPORT)}"
+    allowed = MAY_IMPORT[own] | {"base", own}
+    wrong = sorted(module for module in imported_modules(FILES[name]) if folder(module) not in allowed)
+    assert not wrong, f"{name} imports {wrong}; {own} may import {sorted(allowed)}"
+
+
+def test_no_module_needs_itself():
+    graph = {name: imported_modules(path, top_level=True) - {name} for name, path in FILES.items()}
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_the_core_needs_only_what_a_gpu_machine_has(name):
-    path = PACKAGE.parent / Path(*name.split(".")) if name != "radio_bnn" else PACKAGE
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    outside = {i.split(".")[0] for i in top_level_imports(path)} - CORE - set(sys.stdlib_module_names)
+    outside = {i.split(".")[0] for i in imports(FILES[name], top_level=True)} - CORE - set(sys.stdlib_module_names)
     assert not outside, f"{name} imports {outside} at module level: import it inside the function that uses it"
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_go_one_way(name):
-    path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
-    used = {i.split(".")[1] for i in top_level_imports(path) if i.startswith("radio_bnn.")} & set(ORDER)
-    later = [u for u in used if ORDER.index(u) > ORDER.index(name)]
-    assert not later, f"{name} imports {later}, which come after it"
+def test_what_knows_no_torch_loads_none():
+    chosen = [name for name in FILES if name.startswith(WITHOUT_TORCH)]
+    code = f"import sys\nfor name in {chosen}:\n    __import__(name)\nprint('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(chosen) > 10 and out.stdout.strip() == "False"
 
 
-def test_metrics_depend_on_arrays_only():
-    for name in ARRAYS_ONLY:
-        path = PACKAGE / f"{name}.py"
-        if path.exists():
-            assert not {"radio_bnn.train", "radio_bnn.records", "radio_bnn.execute", "torch"} & top_level_imports(path)
+def test_importing_the_engine_loads_none_of_the_books_packages():
+    books = {"astropy", "pooch", "papermill", "dask", "matplotlib", "nbformat"}
+    engine = [name for name in FILES if folder(name) in ("base", "model", "inference", "runs")]
+    code = f"import sys\nfor name in {engine}:\n    __import__(name)\nprint(sorted({books} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_public_names_fit_on_one_screen_and_are_there():
+    assert len((PACKAGE / "__init__.py").read_text().splitlines()) <= 60
+    for name in radio_bnn.__all__:
+        assert getattr(radio_bnn, name) is not None
+    with pytest.raises(AttributeError, match="has no public name 'nope'"):
+        radio_bnn.nope  # noqa: B018
+
+
+def test_functions_stay_short():
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 40, f"{path.name}: {node.name} is longer than 40 lines"
 
 
 def public_functions():
-    for name in NAMES:
+    for name in FILES:
         module = importlib.import_module(name)
         for attribute, value in vars(module).items():
             if inspect.isfunction(value) and value.__module__ == name and not attribute.startswith("_"):
@@ -91,6 +123,8 @@ def public_functions():
 
 
 PUBLIC = list(public_functions())
+# A generator is an argument like any other where drawing is what a function does: in the model and a method's shape.
+TAKES_A_GENERATOR = {"network", "scope", "sampled"}
 
 
 @pytest.mark.parametrize("function", PUBLIC)
@@ -104,28 +138,8 @@ def test_public_functions_say_what_they_do_and_annotate(function):
 @pytest.mark.parametrize("function", PUBLIC)
 def test_conventions_of_the_signatures(function):
     parameters = inspect.signature(function).parameters
-    for name in ("seed", "progress", "device", "generator"):
-        if name in parameters and function.__module__ not in (
-            "radio_bnn.layers",
-            "radio_bnn.lenet",
-            "radio_bnn.inputs",
-            "radio_bnn.likelihood",
-            "radio_bnn.method",
-            "radio_bnn.vi",
-            "radio_bnn.point",
-            "radio_bnn.ensemble",
-        ):
+    free = folder(function.__module__) == "model" or function.__name__ in TAKES_A_GENERATOR
+    for name in ("seed", "progress", "device") if free else ("seed", "progress", "device", "generator"):
+        if name in parameters:
             kind = parameters[name].kind
             assert kind is inspect.Parameter.KEYWORD_ONLY or list(parameters)[0] == name, f"{name} must be keyword-only"
-
-
-def test_importing_the_engine_loads_none_of_the_books_packages():
-    code = "import sys, radio_bnn.execute; print(sorted({'astropy', 'pooch', 'papermill', 'dask'} & set(sys.modules)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
-
-
-def test_evaluation_needs_no_torch():
-    code = "import sys; from radio_bnn import conformal, reliability; print('torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"

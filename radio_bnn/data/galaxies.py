@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -93,10 +93,6 @@ class Galaxies:
         """0 FRI, 1 FRII; for hybrids 0 confident, 1 uncertain; shape (N,), int64."""
         hybrid = self.morphology == 3
         return np.where(hybrid, ~self.confident, self.morphology - 1).astype(np.int64)
-
-    def with_images(self, images: np.ndarray) -> Galaxies:
-        """The same galaxies with other pixels."""
-        return replace(self, images=images)
 
 
 @dataclass(frozen=True, eq=False)

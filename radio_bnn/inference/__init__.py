@@ -1,0 +1,1 @@
+"""From a prior and data to something that can predict: likelihoods, objectives, methods, training, pruning."""

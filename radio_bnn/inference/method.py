@@ -1,0 +1,124 @@
+"""What every inference method is made of: one problem, one state, four functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from radio_bnn.config import Config
+from radio_bnn.inference.likelihood import Likelihood
+from radio_bnn.model.layers import Draw, one_draw
+from radio_bnn.model.priors import Prior
+from radio_bnn.model.sparse import Windows
+from radio_bnn.seeds import generator
+
+Scope = Callable[[nn.Module, torch.Generator, int], AbstractContextManager]
+
+
+class Method(NamedTuple):
+    """An inference method: from a prior and data to something that can predict.
+
+    ``network(config, generator)``: the initialised network. ``start(problem, *, device)``: the State before the first
+    step. ``step(state, batch)``: one step of the optimiser, in place, and its Terms. ``scope(model, generator,
+    sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...).
+    """
+
+    network: Callable[[Config, torch.Generator], nn.Module]
+    start: Callable[..., State]
+    step: Callable[[State, Batch], Terms]
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a Config asks for, resolved once: its ``prior``, ``likelihood`` and ``method``."""
+
+    config: Config
+    prior: Prior
+    likelihood: Likelihood
+    method: Method
+
+
+@dataclass
+class State:
+    """What training changes: the network, its optimiser, and the stream of its noise."""
+
+    problem: Problem
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    noise: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed training needs to continue bit for bit."""
+        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return parts | {"noise": self.noise.get_state()}
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from what ``state_dict`` returned."""
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.noise.set_state(content["noise"].cpu())
+
+
+class Batch(NamedTuple):
+    """A minibatch: ``x`` network input of B images, ``labels`` (B,), and the ``n_train`` images it is taken from."""
+
+    x: Tensor | Windows
+    labels: Tensor
+    n_train: int
+
+    def share(self, config: Config) -> float:
+        """The weight of the complexity cost: the minibatch's share of the training set, so that an epoch sums to 1.
+
+        As released it is 1 / number of minibatches, also in a last, smaller one.
+        """
+        if "kl_per_batch" in config.as_released:
+            return 1 / -(-self.n_train // config.batch_size)
+        return len(self.labels) / self.n_train
+
+
+class Terms(NamedTuple):
+    """The objective of one minibatch and its parts.
+
+    ``loss`` to minimise, ``nll`` summed over images, ``kl`` in nats (0 for a point estimate, which has none).
+    """
+
+    loss: Tensor
+    nll: Tensor
+    kl: Tensor
+
+
+def sampled(model: nn.Module, generator: torch.Generator, sample: int = 0) -> AbstractContextManager[Draw]:
+    """The scope of a network that draws for itself: each sample is a fresh draw from ``generator``."""
+    return one_draw(model, generator)
+
+
+def adam(problem: Problem, *, device: str) -> State:
+    """Adam on the initialised network; rho has a learning rate of its own."""
+    config = problem.config
+    model = problem.method.network(config, generator(config.seed, "init")).to(device)
+    rho = [p for n, p in model.named_parameters() if n.endswith("_rho")]
+    mean = [p for n, p in model.named_parameters() if not n.endswith("_rho")]
+    groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate}]
+    if rho:
+        groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate})
+    optimizer = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay, fused=True)
+    return State(problem, model, optimizer, generator(config.seed, "noise", device=device))
+
+
+def descend(state: State, terms: Terms) -> Terms:
+    """One step of the optimiser down the gradient of ``terms.loss``; returns ``terms``."""
+    state.optimizer.zero_grad(set_to_none=True)
+    terms.loss.backward()
+    state.optimizer.step()
+    return terms
+
+
+def autocast(precision: str, *, device: str) -> AbstractContextManager:
+    """The context in which a forward runs at ``precision``: bfloat16 autocast for "bf16", else nothing."""
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -1,0 +1,24 @@
+"""From a Config to what it asks for: the registry of inference methods, and the one place that reads the names."""
+
+from __future__ import annotations
+
+from radio_bnn.config import Config
+from radio_bnn.inference import ensemble, point, vi
+from radio_bnn.inference.likelihood import LIKELIHOODS
+from radio_bnn.inference.method import Method, Problem
+from radio_bnn.model.priors import make_prior
+
+METHODS: dict[str, Method] = {
+    "vi": vi.METHOD,
+    "map": point.MAP,
+    "ml": point.ML,
+    "dropout": point.DROPOUT,
+    "ensemble": ensemble.METHOD,
+}
+"""Inference methods by their name in Config."""
+
+
+def resolve(config: Config) -> Problem:
+    """The prior, the likelihood and the method that ``config`` names."""
+    prior = make_prior(config.prior, scale=config.prior_scale, summed="summed_mixture" in config.as_released)
+    return Problem(config, prior, LIKELIHOODS[config.likelihood], METHODS[config.method])

@@ -1,0 +1,238 @@
+"""Training: Adam on the objective, model selection on validation galaxies, bit-exact resume."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radio_bnn.config import HISTORY, Config
+from radio_bnn.data.galaxies import Splits, validation_halves
+from radio_bnn.evaluation import metrics
+from radio_bnn.files import replacing
+from radio_bnn.inference.method import Batch, Problem, State
+from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.resolve import resolve
+from radio_bnn.model.inputs import View, network_input, training_view
+from radio_bnn.model.layers import posterior
+from radio_bnn.model.sparse import Windows
+from radio_bnn.progress import bar
+from radio_bnn.seeds import generator
+
+SELECTION_SAMPLES = 20
+
+
+@dataclass
+class Fit:
+    """A trained network: ``model`` holds the selected weights; ``history`` one list per name of ``HISTORY``.
+
+    ``train_nll`` and ``validation_nll`` in nats per galaxy, ``validation_error`` in percent, ``kl_per_weight`` in
+    nats; ``selected_epoch`` counts from 1.
+    """
+
+    config: Config
+    model: nn.Module
+    history: dict[str, list[float]]
+    selected_epoch: int
+
+
+@dataclass
+class Training:
+    """How far a training is: beside the method's State, all that a resumed run needs to continue as if uninterrupted.
+
+    ``streams`` are those of the order and the views of the images; ``rate`` the plateau schedule's factor.
+    """
+
+    state: State
+    streams: dict[str, torch.Generator]
+    epoch: int = 0
+    rate: float = 1.0
+    stalled: int = 0
+    lowest: float = math.inf
+    best: float = math.inf
+    best_epoch: int = 0
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY})
+
+
+PLAIN = ("epoch", "rate", "stalled", "lowest", "best", "best_epoch", "best_weights", "history")
+
+
+def device_name(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" is CUDA where there is one. Raises RuntimeError for CUDA that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise RuntimeError(f"device={device!r}, but PyTorch sees no CUDA GPU: use device='cpu' or 'auto'")
+    return device
+
+
+def fit(
+    config: Config,
+    splits: Splits,
+    *,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 10,
+    progress: bool = True,
+) -> Fit:
+    """Train the network of ``config`` on ``splits["train"]`` and return the selected one.
+
+    With ``checkpoint`` the state is written there every ``checkpoint_every`` epochs, atomically, and a later call
+    continues from it bit for bit (same machine, same thread count). Raises FloatingPointError, naming the epoch,
+    when the loss stops being finite, and ValueError for a checkpoint of another config.
+    """
+    device = device_name(device)
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    training = start(config, device=device)
+    if checkpoint is not None and checkpoint.exists():
+        _restore(training, checkpoint)
+    train, held_out = splits["train"], splits["validation"]
+    half = held_out[validation_halves(len(held_out))[0]]
+    noise = training.streams["view"]
+    view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
+    labels = torch.as_tensor(train.labels, device=device)
+    validation = network_input(half.images, dtype=dtype, device=device)
+    with bar(total=config.epochs, initial=training.epoch, unit="epoch", desc="train", show=progress) as shown:
+        while training.epoch < config.epochs:
+            epoch_terms = _epoch(training, view, labels)
+            _validate(training, epoch_terms, validation, half.labels)
+            last = training.epoch == config.epochs
+            if checkpoint is not None and (training.epoch % checkpoint_every == 0 or last):
+                _save(training, checkpoint)
+            shown.update()
+    model = training.state.model
+    model.load_state_dict(training.best_weights)
+    return Fit(config, model, training.history, training.best_epoch)
+
+
+def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0) -> float:
+    """The factor on both learning rates at ``step`` of ``steps``.
+
+    "warmup_cosine": linear over the first 5 %, then (1 + cos(pi t)) / 2 with t from 0 to 1; else ``rate``.
+    """
+    if schedule != "warmup_cosine":
+        return rate
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
+
+
+def start(config: Config, *, device: str) -> Training:
+    """A training before its first step."""
+    problem = resolve(config)
+    streams = {name: generator(config.seed, name) for name in ("order", "view")}
+    return Training(problem.method.start(problem, device=device), streams)
+
+
+def _epoch(training: Training, view: View, labels: torch.Tensor) -> dict[str, float]:
+    state, config = training.state, training.state.problem.config
+    n, sums = len(labels), torch.zeros(2, dtype=torch.float64, device=labels.device)
+    order = torch.randperm(n, generator=training.streams["order"]).to(labels.device)
+    batches = order.split(config.batch_size)
+    steps, done = config.epochs * len(batches), training.epoch * len(batches)
+    for i, index in enumerate(batches):
+        factor = learning_rate_factor(config.schedule, done + i, steps, training.rate)
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["base"] * factor
+        terms = state.problem.method.step(state, Batch(view(index), labels[index], n))
+        sums += torch.stack([terms.nll.detach(), terms.kl.detach()])
+    nll, kl = (sums / torch.tensor([n, len(batches)], device=labels.device)).tolist()
+    training.epoch += 1
+    if not (math.isfinite(nll) and math.isfinite(kl)):
+        raise FloatingPointError(
+            f"the loss is not finite in epoch {training.epoch} (nll {nll}, kl {kl}): lower learning_rate "
+            f"({config.learning_rate}) or rho_learning_rate ({config.rho_learning_rate}), or use another prior"
+        )
+    return {"train_nll": nll, "kl": kl}
+
+
+def _validate(training: Training, terms: dict[str, float], validation: Tensor | Windows, labels: np.ndarray) -> None:
+    state, config = training.state, training.state.problem.config
+    last = training.epoch == config.epochs
+    if not last and training.epoch % config.validate_every and config.schedule != "plateau":
+        return
+    logits = _selection_logits(state.problem, state.model, training.epoch, validation)
+    scores = {"nll": metrics.nll(logits, labels), "single_sample_error": metrics.error(logits[:1], labels)}
+    _remember(training, terms, scores["nll"], metrics.error(logits, labels))
+    if config.schedule == "plateau":
+        _plateau(training, scores["nll"])
+    if config.selection == "last":
+        better = last
+    elif "stale_selection" in config.as_released:
+        better = _stale(training, validation, labels)
+    else:
+        better = scores[config.selection] < training.best
+        training.best = min(training.best, scores[config.selection])
+    if better or not training.best_weights:
+        training.best_epoch = training.epoch
+        training.best_weights = {k: v.detach().clone() for k, v in state.model.state_dict().items()}
+
+
+def _stale(training: Training, validation: Tensor | Windows, labels: np.ndarray) -> bool:
+    """As released (audit A3): score the network saved so far, and let that score decide to save the current one."""
+    if not training.best_weights:
+        return True
+    problem, model = training.state.problem, training.state.model
+    saved = copy.deepcopy(model)
+    saved.load_state_dict(training.best_weights)
+    score = metrics.error(_selection_logits(problem, saved, training.epoch, validation)[:1], labels)
+    better = score < training.best
+    training.best = min(training.best, score)
+    return better
+
+
+def _selection_logits(problem: Problem, model: nn.Module, epoch: int, validation: Tensor | Windows) -> np.ndarray:
+    config, device = problem.config, next(model.parameters()).device
+    samples = 1 if config.selection == "single_sample_error" else SELECTION_SAMPLES
+    noise = generator(config.seed, "validate", epoch=epoch, device=device)
+    return predict_as_trained(problem, model, validation, samples=samples, generator=noise)
+
+
+def _remember(training: Training, terms: dict[str, float], nll: float, error: float) -> None:
+    q = posterior(training.state.model)
+    weights = sum(p.mean.numel() for p in q.values())
+    rho = sum(float(p.scale.detach().log().sum()) for p in q.values())
+    row = (training.epoch, terms["train_nll"], terms["kl"] / max(weights, 1), rho / max(weights, 1), nll, error)
+    for name, value in zip(HISTORY, row, strict=True):
+        training.history[name].append(value)
+
+
+def _plateau(training: Training, score: float, *, factor: float = 0.95, patience: int = 3) -> None:
+    """Multiply the learning rate by 0.95 after more than 3 validations without improvement (relative 1e-4)."""
+    if score < training.lowest * (1 - 1e-4):
+        training.lowest, training.stalled = score, 0
+    else:
+        training.stalled += 1
+    if training.stalled > patience:
+        training.rate, training.stalled = training.rate * factor, 0
+
+
+def _save(training: Training, path: Path) -> None:
+    content: dict[str, Any] = {name: getattr(training, name) for name in PLAIN}
+    content |= {"config": training.state.problem.config.to_dict(), "state": training.state.state_dict()}
+    content["streams"] = {name: g.get_state() for name, g in training.streams.items()}
+    with replacing(path) as partial:
+        torch.save(content, partial)
+
+
+def _restore(training: Training, path: Path) -> None:
+    state = training.state
+    try:
+        content = torch.load(path, weights_only=True, map_location=next(state.model.parameters()).device)
+    except Exception as problem:
+        raise ValueError(f"checkpoint {path.name} cannot be read ({problem}): delete it to start again") from problem
+    if content["config"] != state.problem.config.to_dict():
+        raise ValueError(f"checkpoint {path.name} belongs to another config: delete it or use another path")
+    for name in PLAIN:
+        setattr(training, name, content[name])
+    state.load_state_dict(content["state"])
+    for name, g in training.streams.items():
+        g.set_state(content["streams"][name].cpu())

@@ -1,0 +1,1 @@
+"""The network of the paper: its priors, its layers, its input."""

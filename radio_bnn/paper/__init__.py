@@ -1,0 +1,1 @@
+"""This book's own machinery: its plan of runs, its claims, its figures, its chapters."""

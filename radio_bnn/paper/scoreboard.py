@@ -1,0 +1,94 @@
+"""The scoreboard: every claim of the paper with its verdict, read from the outputs of the chapters' claim cells.
+
+A claim cell ends with ``claims.judge(...).say()``. Its output carries the verdict as JSON under ``claims.MIME``, so
+nothing on the scoreboard is typed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from radio_bnn.files import replacing
+from radio_bnn.paper.claims import CLAIMS, MIME, Verdict
+
+FILE = Path("_generated") / "scoreboard.md"
+HEADER = ("Claim", "Verdict", "The paper, in our words", "Our contrast, with its 95 % interval", "Runs")
+NOT_JUDGED = "not judged yet"
+
+
+class Entry(NamedTuple):
+    """The verdict of one claim cell: ``chapter`` is the notebook's name, ``anchor`` the cell's link target."""
+
+    claim: str
+    verdict: Verdict
+    chapter: str
+    anchor: str
+
+
+def collect(book: str | Path) -> list[Entry]:
+    """The verdicts in the stored outputs of a book's chapters, by chapter and cell.
+
+    Raises ValueError for an output that is no verdict on a known claim, and for a claim that two cells judge.
+    """
+    import nbformat
+
+    entries: list[Entry] = []
+    for path in sorted(Path(book).glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+        records = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
+        entries += [entry(record, path.stem) for record in records]
+    seen: dict[str, str] = {}
+    for found in entries:
+        if found.claim in seen:
+            raise ValueError(
+                f"{found.claim} is judged in {seen[found.claim]} and again in {found.chapter}: keep one cell"
+            )
+        seen[found.claim] = found.chapter
+    return entries
+
+
+def entry(record: str, chapter: str) -> Entry:
+    """The entry of one claim cell's record, the JSON text of a verdict."""
+    try:
+        verdict = Verdict(**json.loads(record))
+        CLAIMS[verdict.claim]
+    except (TypeError, ValueError, KeyError) as problem:
+        raise ValueError(
+            f"{chapter}: {record!r} is no verdict on a claim ({problem}): execute the chapter again"
+        ) from problem
+    return Entry(verdict.claim, verdict, chapter, f"claim-{verdict.claim.lower()}")
+
+
+def page(entries: Iterable[Entry]) -> str:
+    """A Markdown table with one row per claim, in the order of ``CLAIMS``; a claim without a cell is not judged yet."""
+    judged = {found.claim: found for found in entries}
+    lines = [HEADER, ("---",) * len(HEADER), *(row(claim, judged.get(claim)) for claim in CLAIMS)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def row(claim: str, found: Entry | None) -> tuple[str, ...]:
+    """The cells of one line of the table."""
+    said, contrast = CLAIMS[claim].says, CLAIMS[claim].contrast
+    if found is None:
+        return claim, NOT_JUDGED, said, contrast, ""
+    verdict, where = found.verdict, found.chapter.replace("_", " ")
+    number = f"{contrast}: **{verdict.number}**" if verdict.value is not None else contrast
+    link = f"[{claim}, {where}](#{found.anchor})"
+    return link, f"**{verdict.verdict}**: {verdict.why}", said, number, str(verdict.runs or "")
+
+
+def write(book: str | Path) -> Path:
+    """Write the scoreboard of a book's chapters into it, in one step, and return the file.
+
+    Raises FileNotFoundError for a folder that is no book, and ValueError as :func:`collect` does.
+    """
+    if not (Path(book) / "_toc.yml").is_file():
+        raise FileNotFoundError(f"{book} is not a book: it has no _toc.yml. Name the folder with --book.")
+    path, text = Path(book) / FILE, page(collect(book))
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,111 @@
+"""Tables of stored runs for the chapters, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from radio_bnn.evaluation.conformal import summarise_sets
+from radio_bnn.evaluation.resampling import Interval, contrast
+
+Row = Mapping[str, Mapping[str, float]]
+Columns = Mapping[str, tuple[str, str]]
+NO_BREAK = "\u00a0"
+
+# Title of a column: (metric of a record, format). The bootstrap of a binned error is biased, so UCE has no interval.
+SCORES: Columns = {
+    "error [%]": ("error_percent", ".1f"),
+    "single-sample error [%]": ("single_sample_error_percent", ".1f"),
+    "NLL [nats]": ("nll", ".2f"),
+    "Brier score": ("brier", ".2f"),
+}
+CALIBRATION: Columns = {
+    "UCE [%]": ("uce_percent", "value .1f"),
+    "UCE if calibrated [%]": ("uce_null_percent", ".1f"),
+    "excess [points]": ("uce_excess_percent", "+.1f"),
+}
+DIFFERENCES: Columns = {
+    "error [points]": ("error_percent", "+.1f"),
+    "NLL [nats]": ("nll", "+.3f"),
+    "Brier score": ("brier", "+.3f"),
+}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first column is aligned left, the others right. Raises ValueError for a ragged row."""
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"row {list(row)} has {len(row)} cells, expected {len(header)}: {list(header)}")
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def scores(runs: Mapping[str, Row], columns: Columns, *, first: str) -> str:
+    """One row per run with value and 95 % interval: ``columns`` maps a title to (metric, format).
+
+    A format that starts with "value " shows no interval. ``runs[name]`` holds a run's metrics on one set, as its record
+    does: {metric: {"value", "low", "high"}}.
+    """
+    rows = []
+    for name, metrics in runs.items():
+        rows.append([name, *(_shown(Interval(**metrics[metric]), spec) for metric, spec in columns.values())])
+    return markdown([first, *columns], rows)
+
+
+def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, columns: Columns = DIFFERENCES) -> str:
+    """Each group of runs minus the first one on the same galaxies and seeds, with the 95 % interval of ``contrast``.
+
+    logits {name: [(S, N, C), one per training seed]}, labels (N,). Negative where a group scores lower than the first.
+    """
+    (reference, base), *others = logits.items()
+    rows = []
+    for name, runs in others:
+        terms = [(1.0, runs), (-1.0, base)]
+        rows.append([name, *(_shown(contrast(m, terms, labels), spec) for m, spec in columns.values())])
+    return markdown([f"minus {reference}", *columns], rows)
+
+
+def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, np.ndarray | None]) -> str:
+    """Conformal sets in percent of galaxies: {(set of galaxies, kind of threshold): (N, 2) boolean}.
+
+    labels {set of galaxies: (N,), or None where the galaxies are neither FRI nor FRII}.
+    """
+    columns = [
+        "covered [%]",
+        "FRI covered [%]",
+        "FRII covered [%]",
+        "one class [%]",
+        "both: ask a human [%]",
+        "none [%]",
+    ]
+    rows = []
+    for (name, kind), members in sets.items():
+        true = labels[name]
+        covered, *sizes = summarise_sets(members, true)
+        by_class = [None if true is None else members[true == c, c].mean() * 100 for c in (0, 1)]
+        cells = [None if true is None else covered, *by_class, *sizes]
+        rows.append([name, kind, *("–" if cell is None else f"{cell:.0f}" for cell in cells)])
+    return markdown(["galaxies", "threshold", *columns], rows)
+
+
+def _shown(interval: Interval, spec: str) -> str:
+    if spec.startswith("value "):
+        return f"{interval.value:{spec[6:]}}"
+    return f"{interval:{spec}}".replace(" ", NO_BREAK)
+
+
+def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, first: str) -> str:
+    """One column per series, {title: {row: number with interval}}, rows in the order of their appearance.
+
+    A cell is formatted with ``spec``; None reads "not run", and a row that a series does not have "–".
+    """
+    rows = list(dict.fromkeys(row for cells in columns.values() for row in cells))
+    body = [[row, *(_cell(cells, row, spec) for cells in columns.values())] for row in rows]
+    return markdown([first, *columns], body)
+
+
+def _cell(cells: Mapping[object, object], row: object, spec: str) -> str:
+    if row not in cells:
+        return "–"
+    return "not run" if cells[row] is None else f"{cells[row]:{spec}}".replace(" ", NO_BREAK)

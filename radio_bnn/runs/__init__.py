@@ -1,0 +1,1 @@
+"""A Config in, a stored record out, many at once."""

@@ -1,0 +1,212 @@
+"""From a Config to its stored record: data, training, predictions, provenance."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import radio_bnn
+from radio_bnn.config import Config, run_id
+from radio_bnn.data import Splits, load, mirabest
+from radio_bnn.data.simulate import scaled_counts
+from radio_bnn.evaluation import resampling
+from radio_bnn.files import CHECKOUT
+from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.resolve import resolve
+from radio_bnn.inference.train import Fit, device_name, fit
+from radio_bnn.runs import records
+from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder
+from radio_bnn.seeds import generator
+
+
+def load_or_run(
+    config: Config,
+    *,
+    recompute: bool = False,
+    keep_posterior: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Run:
+    """The stored run of ``config``, or a new one, trained and written to the user's cache.
+
+    ``recompute`` trains even if a record exists, ``keep_posterior`` unless the posterior is at hand as well. An
+    interrupted training continues at the next call.
+    """
+    lacks = recompute or (keep_posterior and not records.at_hand(config, Posterior.kind))
+    if not lacks and (stored := records.find(config)) is not None:
+        return stored
+    return execute(config, cached_folder(), keep_posterior=keep_posterior, device=device, progress=progress)
+
+
+def load_or_run_all(configs: Sequence[Config], *, recompute: bool = False, device: str = "auto") -> list[Run]:
+    """The stored runs of ``configs``, in order; what must be trained is announced with the time that it will take."""
+    missing = [config for config in configs if recompute or records.find(config) is None]
+    if missing:
+        seconds = records.expected_seconds(missing)
+        known = f"about {seconds / 60:.0f} min on one core" if seconds else "minutes to hours each, on one core"
+        print(f"Training {len(missing)} runs on {', '.join(sorted({c.data for c in missing}))}: {known}.", flush=True)
+    return [load_or_run(config, recompute=recompute, device=device) for config in configs]
+
+
+def execute(
+    config: Config, folder: Path, *, device: str = "auto", progress: bool = True, keep_posterior: bool = False
+) -> Run:
+    """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically.
+
+    ``keep_posterior`` also writes the trained network there, see ``posterior_record``.
+    """
+    splits = load_data(config)
+    checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
+    started = time.perf_counter()
+    with one_thread():
+        trained = fit(config, splits, device=device, checkpoint=checkpoint, progress=progress)
+        logits = predict_sets(trained, splits, progress=progress)
+    made = described(config, splits, device=device, seconds=time.perf_counter() - started)
+    run = make_record(trained, logits, splits, made)
+    if keep_posterior:
+        records.write(posterior_record(trained, made), folder)
+    records.write(run, folder)
+    checkpoint.unlink(missing_ok=True)
+    return run
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is recorded is computed on one CPU thread, so that it can be repeated."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def load_data(config: Config) -> Splits:
+    """The data that ``config`` names; "mirabest" is never replaced by simulated galaxies."""
+    if config.data == "mirabest":
+        return load("mirabest", data_seed=config.data_seed)
+    return load("simulated", data_seed=config.data_seed, counts=scaled_counts(config.simulated_galaxies))
+
+
+def find_data(sources: Iterable[str]) -> None:
+    """Raise, as ``load_data`` would, if one of the data sets cannot be had; MiraBest is downloaded where it is missing.
+
+    To be asked once, before many runs.
+    """
+    if "mirabest" in sources and mirabest.locate() is None:
+        mirabest.fetch()
+
+
+def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dict[str, np.ndarray]:
+    """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
+    config, device = trained.config, next(trained.model.parameters()).device
+    return {
+        name: predict_as_trained(
+            resolve(config),
+            trained.model,
+            splits[name].images,
+            samples=config.samples,
+            precision=config.precision,
+            generator=generator(config.seed, "predict", device=device),
+            progress=progress,
+        ).astype(np.float16)
+        for name in SCORED
+    }
+
+
+def make_record(trained: Fit, logits: dict[str, np.ndarray], splits: Splits, made: dict[str, Any]) -> Run:
+    """The record of a run, ``made`` as ``described`` says; every metric is computed from the float16 logits."""
+    labels = {name: splits[name].labels for name in SCORED}
+    content = made | {
+        "metrics": {name: score(name, logits[name], labels[name]) for name in SCORED},
+        "selected_epoch": trained.selected_epoch,
+        "history": _rounded(trained.history),
+    }
+    arrays = {f"logits_{name}": values for name, values in logits.items()}
+    arrays |= {f"labels_{name}": values.astype(np.uint8) for name, values in labels.items()}
+    return Run(trained.config, content, arrays)
+
+
+def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
+    return resampling.summarise(logits, None if scored == "hybrid" else labels)
+
+
+def posterior_record(trained: Fit, made: dict[str, Any]) -> Posterior:
+    """The record of a trained network: means and rhos as float16 (0.9 MB), and the history of its training."""
+    arrays = {name: value.cpu().numpy().astype(np.float16) for name, value in trained.model.state_dict().items()}
+    return Posterior(trained.config, made | {"history": _rounded(trained.history)}, arrays)
+
+
+def network(posterior: Posterior) -> nn.Module:
+    """The trained network that a posterior's record holds. Raises ValueError if it is not of its config."""
+    config = posterior.config
+    model = resolve(config).method.network(config, generator(config.seed, "init"))
+    try:
+        model.load_state_dict({name: torch.from_numpy(values) for name, values in posterior.arrays.items()})
+    except RuntimeError as problem:
+        raise ValueError(
+            f"posterior {posterior.identity} is no network of its config ({problem}): delete both of its files and "
+            "train again"
+        ) from problem
+    return model
+
+
+def _rounded(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [float(f"{value:.5g}") for value in values] for name, values in history.items()}
+
+
+# Provenance
+
+
+def described(config: Config, splits: Splits, *, device: str, seconds: float) -> dict[str, Any]:
+    """What every record says of how it was made: its protocol, and ``provenance`` with the data's checksum."""
+    data = {"data": splits.source, "data_sha256": splits.sha256}
+    return {
+        "protocol": records.protocol(config),
+        "provenance": provenance(config, device=device, seconds=seconds) | data,
+    }
+
+
+def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]:
+    """Where and with what a run was made: version, commit, torch, device, precision, wall time in seconds."""
+    name = device_name(device)
+    return {
+        "version": radio_bnn.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name() if name == "cuda" else processor(),
+        "threads": 1,
+        "precision": config.precision,
+        "wall_seconds": round(seconds, 1),
+    }
+
+
+@cache
+def _commit() -> str:
+    try:
+        ask = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """The name of this machine's processor, as it calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

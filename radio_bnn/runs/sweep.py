@@ -1,0 +1,156 @@
+"""Many records as one command: worker processes or a dask cluster, safe to kill at any point."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from radio_bnn.config import Config, run_id
+from radio_bnn.progress import bar
+from radio_bnn.runs import records
+from radio_bnn.runs.execute import execute, find_data
+from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
+
+Item = tuple[Config, str]
+Measure = Callable[[Posterior], Record]
+
+
+class Job(NamedTuple):
+    """What a worker does: ``function(*arguments)``, which returns records; ``name`` says which if it fails."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def run_queue(
+    wanted: Sequence[Item],
+    folder: Path,
+    measures: Mapping[str, Measure] | None = None,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> list[Item]:
+    """Make what ``folder`` lacks of the records ``wanted``, pairs (config, kind), and return what was made.
+
+    A run is trained if its record is missing, or if a record of another kind is and its posterior is nowhere;
+    ``measures[kind]`` makes that record of the posterior, which stays in the user's cache. ``workers`` processes on
+    this machine, or the workers of a running dask ``scheduler`` (its address); a job uses one thread. A record is
+    written as soon as it is made, and a worker keeps checkpoints and finished runs in its own cache: what was killed
+    continues at the next call. Raises ValueError for a kind that nothing measures; whatever ``find_data`` raises,
+    before the first run; RuntimeError, naming them, after all others are done, if some failed.
+    """
+    if workers < 1:
+        raise ValueError(f"workers={workers} must be at least 1")
+    lacking, measures = records.missing(wanted, folder), measures or {}
+    if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
+        known = ", ".join([Run.kind, *measures])
+        raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
+    if lacking:
+        _find_data(sorted({config.data for config, _ in lacking}), scheduler)
+    written, failed = [], {}
+    for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
+        jobs = jobs_of(lacking, measures)
+        for job, result in _results(jobs, what, workers, scheduler, show=progress):
+            if isinstance(result, Exception):
+                failed[job.name] = result
+            else:
+                written += _store(result, lacking, folder)
+    if failed:
+        reasons = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
+        raise RuntimeError(f"{len(failed)} of {len(failed) + len(written)} failed, the others are stored: {reasons}")
+    return written
+
+
+# What the workers do
+
+
+def train(values: dict[str, Any], keep_posterior: bool) -> list[Record]:
+    """The run of ``Config.from_dict(values)``, and its posterior: from the worker's cache, or trained on one thread."""
+    config = Config.from_dict(values)
+    kinds = (Run, Posterior) if keep_posterior else (Run,)
+    if any(records.find(config, kind, [cached_folder()]) is None for kind in kinds):
+        execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
+    return [records.find(config, kind, [cached_folder()]) for kind in kinds]
+
+
+def measured(measure: Measure, posterior: Posterior) -> list[Record]:
+    """What ``measure`` makes of a posterior."""
+    return [measure(posterior)]
+
+
+def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
+    keep = {run_id(config) for config, kind in lacking if kind in measures}
+    return [
+        Job(run_id(config), train, (config.to_dict(), run_id(config) in keep)) for config in records.untrained(lacking)
+    ]
+
+
+def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
+    """Those whose posterior is there by now; without it the training has failed, and was named."""
+    found = [(config, kind, records.find(config, Posterior)) for config, kind in lacking if kind in measures]
+    return [
+        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], posterior))
+        for config, kind, posterior in found
+        if posterior is not None
+    ]
+
+
+def _store(made: Sequence[Record], lacking: Sequence[Item], folder: Path) -> list[Item]:
+    """Write what was lacking into ``folder``, and a posterior into the cache; return what was lacking."""
+    wanted, written = {(run_id(config), kind) for config, kind in lacking}, []
+    for record in made:
+        if (record.identity, record.kind) in wanted:
+            records.write(record, folder)
+            written.append((record.config, record.kind))
+        elif record.kind == Posterior.kind and not records.at_hand(record.config, record.kind):
+            records.write(record, cached_folder())
+    return written
+
+
+# Where they do it
+
+
+def _find_data(sources: Sequence[str], scheduler: str | None) -> None:
+    """Ask once, where the work will be done."""
+    if scheduler is None:
+        return find_data(sources)
+    [(_, problem)] = _on_dask([Job("data", find_data, (sources,))], scheduler)
+    if problem is not None:
+        raise problem
+
+
+def _results(
+    jobs: Sequence[Job], what: str, workers: int, scheduler: str | None, *, show: bool
+) -> Iterator[tuple[Job, Any]]:
+    """Every job with what it returned or raised, as they are done, behind a progress bar."""
+    if jobs:
+        done = _on_dask(jobs, scheduler) if scheduler else _on_processes(jobs, workers)
+        yield from bar(done, total=len(jobs), desc=what, show=show)
+
+
+def _on_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(job.function, *job.arguments): job for job in jobs}
+        for future in as_completed(futures):
+            error = future.exception()
+            yield futures[future], error if error is not None else future.result()
+
+
+def _on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, Any]]:
+    from dask.distributed import Client
+    from dask.distributed import as_completed as completed
+
+    with Client(scheduler) as client:
+        futures = {
+            client.submit(job.function, *job.arguments, key=job.name, priority=-place): job
+            for place, job in enumerate(jobs)
+        }
+        for future in completed(list(futures)):
+            error = future.exception()
+            yield futures[future], error if error is not None else future.result()

@@ -1,0 +1,131 @@
+import pytest
+import torch
+from scenarios import network
+from torch import nn
+
+from radio_bnn.model.layers import (
+    BayesConv2d,
+    BayesLinear,
+    Dropout,
+    draw_weights,
+    local_draw,
+    one_draw,
+    posterior,
+    posterior_mean,
+)
+from radio_bnn.seeds import generator
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = nn.Sequential(BayesConv2d(1, 2, 3), nn.Flatten(), BayesLinear(2 * 16, 3)).double()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.uniform_(-1.5, -0.5) if name.endswith("rho") else p.normal_()
+    return model
+
+
+X = torch.randn(5, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_one_draw_serves_every_forward_of_its_scope():
+    model = small()
+    with one_draw(model, generator(0, "noise")):
+        torch.testing.assert_close(model(X), model(X), rtol=0, atol=0)
+    assert not torch.equal(model(X), model(X))
+
+
+def test_the_yielded_draw_is_what_the_forward_uses():
+    model = small()
+    with one_draw(model, generator(0, "noise")) as draw:
+        by_hand = nn.functional.conv2d(X, draw["0.weight"], draw["0.bias"]).flatten(1)
+        torch.testing.assert_close(model(X), nn.functional.linear(by_hand, draw["2.weight"], draw["2.bias"]))
+
+
+def test_a_scope_ends_also_after_an_error():
+    model = small()
+    with pytest.raises(RuntimeError, match="inside"), one_draw(model):
+        raise RuntimeError("inside")
+    assert not torch.equal(model(X), model(X))
+
+
+def test_the_same_seed_draws_the_same_weights_and_streams_differ():
+    model = small()
+    outputs = []
+    for seed, stream in ((0, "noise"), (0, "noise"), (0, "predict"), (1, "noise")):
+        with one_draw(model, generator(seed, stream)):
+            outputs.append(model(X))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+    assert not torch.equal(outputs[0], outputs[3])
+
+
+def test_posterior_mean_is_the_deterministic_network():
+    model = small()
+    with posterior_mean(model):
+        mean = model(X)
+    by_hand = nn.functional.conv2d(X, model[0].weight_mean, model[0].bias_mean).flatten(1)
+    torch.testing.assert_close(mean, nn.functional.linear(by_hand, model[2].weight_mean, model[2].bias_mean))
+
+
+def moments(outputs: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    stacked = torch.stack(outputs)
+    return stacked.mean(0), stacked.var(0)
+
+
+def test_local_reparameterisation_has_the_moments_of_a_weight_draw():
+    """For one linear layer, outputs are Gaussian with mean x M + b and variance x^2 S^2 + s_b^2, exactly."""
+    layer, x = small()[2], torch.randn(1, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    q = posterior(layer)
+    mean = nn.functional.linear(x, *(q[f".{k}"].mean for k in ("weight", "bias")))
+    variance = nn.functional.linear(x**2, q[".weight"].scale ** 2, q[".bias"].scale ** 2)
+    n, noise = 20000, generator(3, "noise")
+    for scope, repeat in ((local_draw, 1), (one_draw, n)):
+        outputs = []
+        with torch.no_grad():
+            for _ in range(repeat):
+                with scope(layer, noise):
+                    outputs.append(layer(x.expand(n // repeat, -1)))
+        sample = torch.cat(outputs)
+        standard_error = (variance / n).sqrt()
+        assert ((sample.mean(0) - mean).abs() < 4 * standard_error).all()
+        assert ((sample.var(0) / variance - 1).abs() < 4 * (2 / n) ** 0.5).all()
+
+
+def test_posterior_names_every_weight_of_the_network():
+    q = posterior(network())
+    assert sum(p.mean.numel() for p in q.values()) == 232_444
+    assert sum(p.mean.numel() for k, p in q.items() if k.startswith("fc") and k.endswith("weight")) == 198_408
+    assert all((p.scale > 0).all() for p in q.values())
+
+
+def test_draw_weights_has_the_moments_of_q():
+    q = posterior(small())
+    noise = generator(0, "noise")
+    draws = [draw_weights(q, noise)["2.bias"] for _ in range(4000)]
+    mean, variance = moments(draws)
+    scale = q["2.bias"].scale
+    assert ((mean - q["2.bias"].mean).abs() < 4 * scale / 4000**0.5).all()
+    assert ((variance / scale**2 - 1).abs() < 4 * (2 / 4000) ** 0.5).all()
+
+
+def test_gradients_reach_mean_and_rho():
+    model = small()
+    for scope in (one_draw, local_draw):
+        model.zero_grad()
+        with scope(model, generator(0, "noise")):
+            model(X).square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_dropout_keeps_the_mean_and_one_draw_is_one_network():
+    layer, x = Dropout(0.5), torch.ones(4000, 10, dtype=torch.float64)
+    with local_draw(layer, generator(0, "noise")):
+        mean = layer(x).mean(0)
+    assert ((mean - 1).abs() < 4 / 4000**0.5).all()
+    with one_draw(layer, generator(0, "noise")):
+        y = layer(x)
+        assert (y == y[0]).all()
+        assert torch.equal(y, layer(x))
+    with posterior_mean(layer):
+        assert torch.equal(layer(x), x)

@@ -1,0 +1,240 @@
+import matplotlib as mpl
+import numpy as np
+import pytest
+from scenarios import galaxies
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+from radio_bnn.data.galaxies import CLASSES
+from radio_bnn.paper import figures
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def contrast(a: str, b: str = "#ffffff") -> float:
+    """WCAG contrast ratio of two colours, 1..21."""
+
+    def luminance(colour: str) -> float:
+        c = np.array(mpl.colors.to_rgb(colour))
+        return float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_ground_is_opaque_white_and_the_main_colours_stand_out():
+    figures.use_style()
+    assert mpl.colors.to_rgba(mpl.rcParams["figure.facecolor"]) == (1, 1, 1, 1)
+    assert all(contrast(c) >= 3 for c in figures.FR_COLOUR.values())
+
+
+@pytest.mark.parametrize("colours", [figures.COLOURS, (figures.BLACK, *figures.COLOURS)])
+def test_twelve_series_differ_in_more_than_colour(colours):
+    names = [str(i) for i in range(12)]
+    found = figures.series(dict.fromkeys(names), colours)
+    assert [name for name, _, _ in found] == names
+    assert len({(look.colour, str(look.line)) for _, _, look in found}) == 12
+    assert len({(look.colour, look.marker) for _, _, look in found}) == 12
+    first = [look for _, _, look in found[: len(figures.COLOURS)]]
+    assert [look.line for look in first] == list(figures.LINES)
+    assert {look.marker for look in first} == {"o"}
+
+
+def test_more_series_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="13 series in one figure: no more than 12"):
+        figures.series(dict.fromkeys(range(13)))
+
+
+GRID = np.array([0.1, 1.0])
+CURVE = {0.1: ((2.0, 1.0, 3.0), [1.5, 2.5]), 1.0: ((3.0, 2.0, 4.0), [3.0])}
+NAMED = {
+    "densities": (lambda ax, v: figures.densities(ax, GRID, v), np.log(GRID)),
+    "against_temperature": (lambda ax, v: figures.against_temperature(ax, v, label="NLL"), CURVE),
+    "gradient_ratios": (figures.gradient_ratios, {0.1: 1.0, 1.0: 2.0}),
+    "cumulative": (lambda ax, v: figures.cumulative(ax, v, label="nats"), GRID),
+    "rejection": (lambda ax, v: figures.rejection(ax, v, label="error"), GRID[None]),
+    "pruning_curves": (lambda ax, v: figures.pruning_curves(ax, GRID, v, label="NLL"), GRID[None]),
+    "signal_to_noise": (lambda ax, v: figures.signal_to_noise((ax, ax.twinx()), np.arange(3.0), v), np.ones((1, 2))),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_twice_as_many_series_as_colours_are_all_drawn(name):
+    draw, value = NAMED[name]
+    _, ax = plt.subplots()
+    names = [f"series {i}" for i in range(2 * len(figures.COLOURS))]
+    draw(ax, dict.fromkeys(names, value))
+    drawn = [line for line in ax.lines if line.get_label().startswith("series")]
+    assert [line.get_label().removesuffix(" (2)") for line in drawn] == names
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in drawn}) == len(names)
+
+
+def test_every_interval_has_its_row():
+    _, ax = plt.subplots()
+    figures.intervals(ax, {str(i): (i, i - 1, i + 1) for i in range(12)}, label="error [%]")
+    assert [line.get_xdata()[0] for line in ax.lines[1::2]] == list(range(12))
+    assert len(ax.get_yticklabels()) == 12
+
+
+def test_where_there_are_fewer_galaxies_than_panels_all_are_shown():
+    g = galaxies()
+    figure = figures.side_by_side(g, g, source="simulated", n=4, skip=12)
+    assert (g.code == 100).sum() == (g.code == 200).sum() == 14
+    assert [bool(ax.images) for ax in figure.axes] == [ax.get_visible() for ax in figure.axes]
+    assert sum(bool(ax.images) for ax in figure.axes) == 4 * 2
+
+
+def test_every_class_is_shown_once_and_the_source_is_named():
+    figure = figures.classes(galaxies(), source="simulated", columns=3)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_visible()]
+    assert len(titles) == len(set(galaxies().code))
+    assert titles[0].startswith(CLASSES[100].split(",")[0])
+    assert "SIMULATED" in figure.get_supxlabel()
+    assert "FIRST survey" in figures.CREDIT["mirabest"]
+
+
+def test_densities_draw_what_they_are_given():
+    _, ax = plt.subplots()
+    figures.densities(ax, np.array([-1.0, 0.0, 1.0]), {"a": np.log([1.0, 2.0, 1.0])})
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 2, 1])
+
+
+def test_intervals_and_null_draw_value_and_ends():
+    _, (a, b) = plt.subplots(1, 2)
+    figures.intervals(a, {"x": (2.0, 1.0, 4.0)}, label="error [%]")
+    assert list(a.lines[0].get_xdata()) == [1.0, 4.0]
+    assert list(a.lines[1].get_xdata()) == [2.0]
+    figures.against_null(b, {"x": 3.0}, {"x": (2.0, 1.0, 4.0)}, label="UCE [%]")
+    [bar] = b.patches
+    assert (bar.get_x(), bar.get_width()) == (1.0, 3.0)
+    assert list(b.lines[-1].get_xdata()) == [3.0]
+
+
+def test_cumulative_sizes_end_at_one():
+    figure, axes = plt.subplots(1, 2)
+    g = galaxies()
+    g.size[:] = np.arange(len(g))
+    figures.sizes(axes, g)
+    for line in axes[0].lines:
+        assert line.get_ydata()[-1] == 1
+    assert "arcsec" in axes[0].get_xlabel()
+
+
+def test_curves_show_means_intervals_seeds_and_what_was_not_run():
+    _, ax = plt.subplots()
+    figures.against_temperature(ax, {"a": {0.1: ((0.5, 0.4, 0.7), [0.4, 0.6]), 1.0: None}}, label="NLL")
+    mean, interval, seeds, absent = ax.lines
+    np.testing.assert_allclose(mean.get_xydata(), [[0.1, 0.5]])
+    assert list(interval.get_ydata()) == [0.4, 0.7]
+    assert list(seeds.get_ydata()) == [0.4, 0.6]
+    assert list(absent.get_xdata()) == [1.0]
+    assert ax.get_xscale() == "log"
+
+
+def test_curves_without_any_record_say_so():
+    figure, ax = plt.subplots()
+    figures.against_temperature(ax, {"a": {0.1: None, 1.0: None}}, label="KL", yscale="log")
+    figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == ["not run"]
+
+
+def test_the_budget_is_divided_by_the_temperature():
+    _, ax = plt.subplots()
+    figures.kl_budget(ax, {0.01: ((9.0, 9.0, 9.0), [9.0]), 1.0: None}, budget=400.0)
+    line = next(line for line in ax.lines if "budget" in line.get_label())
+    np.testing.assert_allclose(line.get_xdata() * line.get_ydata(), 400.0)
+
+
+def test_ratios_and_an_orbit_show_everything_they_are_given():
+    _, ax = plt.subplots()
+    figures.gradient_ratios(ax, {"mc": {1.0: 0.5, 0.1: 2.0}})
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0.1, 2.0], [1.0, 0.5]])
+    views = np.random.default_rng(0).integers(0, 255, (8, 5, 5))
+    figure = figures.orbit(views, np.arange(8) / 10, source="simulated")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[1] == "90°\nP(FRI) = 0.10"
+    assert titles[7] == "270°, mirrored\nP(FRI) = 0.70"
+    assert "SIMULATED" in figure.get_supxlabel()
+
+
+def test_posterior_samples_draw_every_draw_of_both_classes():
+    _, axes = plt.subplots(1, 2)
+    probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
+    figures.posterior_samples(axes, probs, "a galaxy")
+    np.testing.assert_array_equal([line.get_ydata() for line in axes[0].lines], probs.T)
+
+
+def test_cumulative_shares_count_each_group_to_one():
+    _, ax = plt.subplots()
+    figures.cumulative(ax, {"a": np.array([0.3, 0.1]), "b": np.array([0.2])}, label="entropy [nats]")
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 0.1, 0.3])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0, 0.5, 1])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (2)", "b (1)"]
+
+
+def test_entropy_lies_above_twice_the_error_and_meets_it_at_the_ends():
+    _, ax = plt.subplots()
+    figures.entropy_against_error(ax, np.array([1e-9, 0.11, 0.5]))
+    entropy, error = (line.get_ydata() for line in ax.lines)
+    np.testing.assert_allclose(entropy, [0, 0.5, 1], atol=1e-3)  # H(0.11) is half a bit
+    assert entropy[1] > error[1] == 0.22
+
+
+def test_calibration_by_class_draws_every_seed_and_says_what_was_not_run():
+    _, axes = plt.subplots(1, 1, squeeze=False)
+    seed = {"uce_percent": {"value": 9.0}, "uce_null_percent": {"value": 5.0, "low": 2.0, "high": 8.0}}
+    without_null = {"uce_percent": {"value": 12.0}}
+    figures.calibration_by_class(axes[0], {"a": [seed, without_null], "b": []}, {"all": "uce"})
+    [bar] = axes[0, 0].patches
+    assert (bar.get_x(), bar.get_width()) == (2, 6)
+    assert [line.get_xdata()[0] for line in axes[0, 0].lines if line.get_marker() == "o"] == [9, 12]
+    [text] = axes[0, 0].texts
+    assert (text.get_text(), text.get_position()[1]) == ("not run", 1)
+
+
+def test_reliability_draws_points_bars_and_counts():
+    _, ax = plt.subplots()
+    figures.reliability(ax, [np.array(x) for x in ([0.1, 0.8], [0.2, 0.9], [0, 0.6], [0.3, 1], [7, 5])])
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[0.1, 0.2], [0.8, 0.9]])
+    np.testing.assert_array_equal(ax.collections[0].get_segments()[1][:, 1], [0.6, 1])
+    assert [text.get_text() for text in ax.texts] == ["7", "5"]
+
+
+def test_rejection_draws_the_mean_of_the_seeds():
+    _, ax = plt.subplots()
+    figures.rejection(ax, {"model": np.array([[4.0, 2.0], [2.0, 0.0]])}, label="error [%]")
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 3], [50, 1]])
+
+
+def test_signal_to_noise_is_normalised_and_ends_at_one():
+    _, axes = plt.subplots(1, 2)
+    figures.signal_to_noise(axes, np.array([-2.0, 0.0, 2.0, 4.0]), {"fc1": np.array([[1, 2, 1], [2, 2, 4]])})
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata() * 2, [0.25, 0.375, 0.375])
+    assert axes[1].lines[0].get_ydata()[-1] == pytest.approx(1)
+
+
+def test_pruning_curves_show_the_mean_and_the_range_of_the_seeds():
+    _, ax = plt.subplots()
+    figures.pruning_curves(ax, (0.0, 0.5), {"random": np.array([[1.0, 2.0], [3.0, 6.0]])}, label="NLL", legend=True)
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0, 2], [50, 4]])
+    [band] = ax.collections
+    assert {tuple(v) for v in band.get_paths()[0].vertices} >= {(0, 1), (0, 3), (50, 2), (50, 6)}
+
+
+def test_regimes_fill_a_hundred_percent():
+    _, ax = plt.subplots()
+    figures.regimes(ax, {"fc1": {"likelihood": 0.25, "between": 0.25, "prior": 0.5}})
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 25), (25, 25), (50, 50)]
+
+
+def test_what_was_not_run_says_so():
+    _, axes = plt.subplots(1, 4)
+    figures.signal_to_noise(axes[:2], np.arange(3.0), {})
+    figures.pruning_curves(axes[2], (), {}, label="NLL", legend=True)
+    figures.regimes(axes[3], {})
+    assert [ax.texts[0].get_text() for ax in axes] == ["not run"] * 4

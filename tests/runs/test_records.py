@@ -1,0 +1,341 @@
+"""What is written is read bit for bit; what is damaged is refused in one line that names the file and what to do."""
+
+import io
+import json
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenarios import recorded
+
+from radio_bnn import files
+from radio_bnn.config import Config, run_id
+from radio_bnn.data.mirabest import F_BATCHES
+from radio_bnn.evaluation import metrics
+from radio_bnn.evaluation.resampling import summarise
+from radio_bnn.runs import records
+from radio_bnn.runs.records import SCORED, Record, Run
+
+CONFIG = Config.preview(data="simulated", simulated_galaxies=100, samples=4)
+IDENTITY = run_id(CONFIG)
+RUN, OTHER = recorded(CONFIG), recorded(replace(CONFIG, seed=7))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty book and an empty cache."""
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path / "book"))
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_what_is_written_is_read_bit_for_bit(tmp_path):
+    records.write(RUN, tmp_path)
+    found = records.read(tmp_path, IDENTITY)
+    assert found.config == CONFIG and found.content == RUN.content and found.kind == "run"
+    for name, values in RUN.arrays.items():
+        assert found.arrays[name].dtype == values.dtype
+        np.testing.assert_array_equal(found.arrays[name], values)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{IDENTITY}.json", f"{IDENTITY}.npz"]
+    assert found.metric("nll").value == pytest.approx(metrics.nll(found.logits["test"], found.labels["test"]), rel=0.01)
+
+
+def test_other_kinds_lie_in_folders_of_their_name_and_need_no_arrays(tmp_path):
+    class Taste(Record):
+        kind = "taste"
+
+    records.write(Taste(CONFIG, {"sweet": True}), tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")] == [f"taste/{IDENTITY}.json"]
+    assert records.read(tmp_path, IDENTITY, Taste).content == {"sweet": True}
+
+
+def test_the_book_comes_before_the_cache(world):
+    assert records.find(CONFIG) is None and not records.at_hand(CONFIG, "run")
+    records.write(recorded(CONFIG, seconds=1.0), records.cached_folder())
+    assert records.find(CONFIG).content["provenance"]["wall_seconds"] == 1.0
+    records.write(recorded(CONFIG, seconds=2.0), records.committed_folder())
+    assert records.find(CONFIG).content["provenance"]["wall_seconds"] == 2.0
+    assert records.find(CONFIG, Run, [records.cached_folder()]).content["provenance"]["wall_seconds"] == 1.0
+
+
+@pytest.mark.parametrize("last_good_move", [0, 1])
+def test_an_interrupted_write_leaves_no_record(tmp_path, monkeypatch, last_good_move):
+    moves, replace_file = [], files.os.replace
+
+    def full_disk(source, target):
+        if len(moves) == last_good_move:
+            raise OSError("no space left")
+        moves.append(target)
+        replace_file(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        records.write(RUN, tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"][:last_good_move]
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    hot = RUN.arrays | {"logits_test": np.full_like(RUN.arrays["logits_test"], np.inf)}
+    with pytest.raises(ValueError, match="logits_test is not finite"):
+        records.write(Run(CONFIG, RUN.content, hot), tmp_path)
+    with pytest.raises(KeyError, match="history"):
+        records.write(Run(CONFIG, {k: v for k, v in RUN.content.items() if k != "history"}, RUN.arrays), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_stored_is_refused_by_name():
+    with pytest.raises(ValueError, match="metric='taste' is not stored: choose one of error_percent"):
+        RUN.metric("taste")
+    with pytest.raises(ValueError, match="set='train' is not stored: choose one of validation, test"):
+        RUN.scores("train")
+
+
+# Damage
+
+Change = Callable[[dict, dict], None]
+
+
+def edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    """Damage of the JSON alone."""
+
+    def damage(path: Path) -> None:
+        values = json.loads(path.read_text())
+        change(values)
+        path.write_text(json.dumps(values))
+
+    return damage
+
+
+def forged(change: Change) -> Callable[[Path], None]:
+    """Damage of JSON and arrays by somebody who also keeps digest and declarations right."""
+
+    def damage(path: Path) -> None:
+        values, packed = json.loads(path.read_text()), path.with_suffix(".npz")
+        with np.load(packed) as archive:
+            arrays = dict(archive)
+        change(values, arrays)
+        np.savez_compressed(packed, **arrays)
+        declare(path, values, {n: {"shape": list(a.shape), "dtype": a.dtype.name} for n, a in arrays.items()})
+
+    return damage
+
+
+def declare(path: Path, values: dict, entries: dict) -> None:
+    digest = records.hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
+    path.write_text(json.dumps(values | {"arrays": {"entries": entries, "sha256": digest}}))
+
+
+def packed(shape: tuple[int, ...], content: bytes, *, honest: bool) -> Callable[[Path], None]:
+    """One array replaced by a header that says ``shape`` and by ``content``; declared as well if ``honest``."""
+
+    def damage(path: Path) -> None:
+        values, header = json.loads(path.read_text()), io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(path.with_suffix(".npz")) as old:
+            members = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path.with_suffix(".npz"), "w", zipfile.ZIP_DEFLATED) as new:
+            for name, data in (members | {"logits_test.npy": header.getvalue() + content}).items():
+                new.writestr(name, data)
+        entries = values["arrays"]["entries"]
+        declare(path, values, entries | ({"logits_test": {"shape": shape, "dtype": "float16"}} if honest else {}))
+
+    return damage
+
+
+def bytes_of(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda path: path.with_suffix(name).write_bytes(change(path.with_suffix(name).read_bytes()))
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def half_the_samples(values: dict, arrays: dict) -> None:
+    arrays |= {name: a[:2] for name, a in arrays.items() if name.startswith("logits")}
+
+
+def one_set_fewer_samples(values: dict, arrays: dict) -> None:
+    arrays["logits_hybrid"] = arrays["logits_hybrid"][:3]
+
+
+def not_a_number(values: dict, arrays: dict) -> None:
+    arrays["logits_test"][0, 0, 0] = np.nan
+
+
+def seventh_class(values: dict, arrays: dict) -> None:
+    arrays["labels_test"][0] = 7
+
+
+def other_galaxies(values: dict, arrays: dict) -> None:
+    arrays["labels_test"] = 1 - arrays["labels_test"]
+    arrays["labels_uncertain"][:] = 0
+
+
+def more_validation_galaxies(values: dict, arrays: dict) -> None:
+    for name in ("logits_validation", "labels_validation"):
+        axis = 1 if name.startswith("logits") else 0
+        arrays[name] = np.concatenate([arrays[name], arrays[name].take([0], axis)], axis)
+
+
+def renamed_array(values: dict, arrays: dict) -> None:
+    arrays["logits_train"] = arrays.pop("logits_test")
+
+
+def arrays_of_another(path: Path) -> None:
+    records.write(OTHER, path.parent)
+    path.with_name(f"{OTHER.identity}.npz").replace(path.with_suffix(".npz"))
+
+
+DAMAGE = {
+    "no arrays": (lambda path: path.with_suffix(".npz").unlink(), "No such file"),
+    "truncated arrays": (bytes_of(".npz", lambda data: data[:-100]), "sha256 differs"),
+    "a flipped bit": (bytes_of(".npz", flipped), "sha256 differs"),
+    "the arrays of another run": (arrays_of_another, "sha256 differs"),
+    "half the samples": (forged(half_the_samples), r"shape \(2, .*expected \(4, "),
+    "fewer samples of one set": (forged(one_set_fewer_samples), r"logits_hybrid has shape \(3, "),
+    "not a number": (forged(not_a_number), "logits_test is not finite"),
+    "label 7": (forged(seventh_class), "labels of test hold 7"),
+    "a set is missing": (forged(lambda v, a: a.pop("logits_hybrid")), "it lacks logits_hybrid"),
+    "another set": (forged(renamed_array), "it lacks logits_test"),
+    "wrong type of logits": (forged(lambda v, a: a.update(logits_test=a["logits_test"].astype("f4"))), "of float32"),
+    "wrong type of labels": (forged(lambda v, a: a.update(labels_test=a["labels_test"].astype("i8"))), "of int64"),
+    "text for numbers": (forged(lambda v, a: a.update(labels_test=a["labels_test"].astype("U1"))), "declared as 'str"),
+    "galaxies of another data set": (forged(other_galaxies), r"labels of uncertain count .* its data set"),
+    "too many galaxies": (forged(more_validation_galaxies), "labels of validation count"),
+    "arrays not declared": (edited(lambda v: v.update(arrays={"entries": {}})), "it lacks logits_validation"),
+    "a declared shape of 1e12": (
+        edited(lambda v: v["arrays"]["entries"]["logits_test"].update(shape=[10**12])), "would take 2000"),
+    "a header of 1e12": (packed((10**12,), b"", honest=False), "unpacks to .* bytes, expected 2000"),
+    "header and declaration of 1e12": (packed((10**12,), b"", honest=True), "would take 2000"),
+    "a zip bomb": (packed((4, 8, 2), bytes(10**8), honest=False), "unpacks to"),
+    "schema 1": (edited(lambda v: v.update(schema=1)), "schema 1 is not 2"),
+    "no schema": (edited(lambda v: v.pop("schema")), "it lacks 'schema'"),
+    "null": (lambda path: path.write_text("null"), "got NoneType"),
+    "a list": (lambda path: path.write_text("[1, 2]"), "got list"),
+    "deep nesting": (lambda path: path.write_text("[" * 100_000), "recursion"),
+    "binary": (lambda path: path.write_bytes(bytes(range(128, 256))), "decode"),
+    "half the JSON": (bytes_of(".json", lambda data: data[:500]), "cannot be read"),
+    "empty": (lambda path: path.write_text(""), "cannot be read"),
+    "another kind": (edited(lambda v: v.update(kind="pruning")), "kind 'pruning', expected 'run'"),
+    "another seed": (edited(lambda v: v["config"].update(seed=9)), "never edited or renamed"),
+    "another identity": (edited(lambda v: v.update(run_id="0" * 12)), "never edited or renamed"),
+    "an unknown setting": (edited(lambda v: v["config"].update(colour="red")), "unknown setting 'colour'"),
+    "no config": (edited(lambda v: v.update(config=None)), "cannot be read"),
+    "simulated for real": (edited(lambda v: v["provenance"].update(data="mirabest")), "its data are 'mirabest'"),
+    "no provenance": (edited(lambda v: v.pop("provenance")), "it lacks 'provenance'"),
+    "a set without metrics": (edited(lambda v: v["metrics"].pop("hybrid")), "it lacks 'hybrid'"),
+    "a metric is missing": (edited(lambda v: v["metrics"]["test"].pop("nll")), "metrics of test lack nll"),
+    "an infinite metric": (
+        edited(lambda v: v["metrics"]["test"]["nll"].update(value=float("inf"))), "nll of test is not finite"),
+    "half a metric": (edited(lambda v: v["metrics"]["test"]["nll"].pop("low")), "low"),
+    "a history is missing": (edited(lambda v: v["history"].pop("mean_rho")), "it lacks mean_rho"),
+    "a ragged history": (edited(lambda v: v["history"]["epoch"].pop()), "differ in length"),
+    "a broken history": (edited(lambda v: v["history"].update(epoch=[1, float("nan")])), "history is not finite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_error_that_names_the_file_and_what_to_do(tmp_path, damage):
+    records.write(RUN, tmp_path)
+    make, said = DAMAGE[damage]
+    make(tmp_path / f"{IDENTITY}.json")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=said) as caught:
+        records.read(tmp_path, IDENTITY)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    message = str(caught.value)
+    assert message.startswith(f"{IDENTITY}.json in {tmp_path} cannot be read: ") and "\n" not in message
+    assert message.endswith(f"delete {IDENTITY}.json and {IDENTITY}.npz there and run it again")
+    assert peak < 2e7, "memory was taken before the check"
+
+
+def test_a_record_of_the_future_is_not_to_be_deleted(tmp_path):
+    records.write(RUN, tmp_path)
+    edited(lambda values: values.update(schema=99))(tmp_path / f"{IDENTITY}.json")
+    with pytest.raises(ValueError, match=f"{IDENTITY}.json in .* schema 99 is of a later version.*; update radio_bnn$"):
+        records.read(tmp_path, IDENTITY)
+
+
+def test_the_galaxies_of_mirabest_are_known_by_its_checksum():
+    config, sha256 = Config.preview(), F_BATCHES.checksum.partition(":")[2]
+    expected = {"validation": (145,), "test": (49, 55), "uncertain": (25, 24), "hybrid": (17, 13)}
+    assert records.galaxies_of(config, sha256) == expected
+    assert records.galaxies_of(config, "of another archive") == {}
+    short = recorded(replace(config, samples=2))
+    with pytest.raises(ValueError, match=r"labels of hybrid count \(30, 0\), those of its data set \(17, 13\)"):
+        Run(short.config, short.content, short.arrays | {"labels_hybrid": np.zeros(30, np.uint8)}).check()
+
+
+# What is missing, and how long it takes
+
+
+def test_what_is_foreign_in_the_folder_stops_nobody(world):
+    folder = records.committed_folder()
+    records.write(RUN, folder)
+    (folder / "null.json").write_text("null")
+    (folder / "list.json").write_text("[{}]")
+    (folder / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (folder / "0123456789ab.json").write_text('{"schema": 99}')
+    (folder / "abcdefabcdef.json").write_text("{")
+    (folder / "no.json").mkdir()
+    assert records.find(CONFIG).content == RUN.content
+    assert records.expected_seconds([replace(CONFIG, seed=5)]) == 10.0
+    assert records.missing([(CONFIG, "run")], folder) == []
+
+
+def test_expected_seconds_adds_what_the_records_took_and_what_new_runs_should(world):
+    assert records.expected_seconds([CONFIG]) is None
+    records.write(RUN, records.committed_folder())
+    longer = replace(CONFIG, epochs=3 * CONFIG.epochs, objective="pac2", seed=9)
+    orbit = replace(CONFIG, likelihood="orbit_logits", estimator="shared")
+    assert records.expected_seconds([longer]) == pytest.approx(60.0)
+    assert records.expected_seconds([orbit]) == pytest.approx(80.0)
+    assert records.expected_seconds([CONFIG, longer]) == pytest.approx(70.0)
+    assert records.expected_seconds([replace(longer, precision="bf16")]) is None
+
+
+def test_a_run_is_trained_if_its_record_or_the_posterior_of_another_is_missing(world):
+    folder, other = records.committed_folder(), OTHER.config
+    wanted = [(CONFIG, "run"), (other, "run"), (other, "pruning"), (CONFIG, "run")]
+    assert records.missing(wanted, folder) == wanted[:3]
+    assert records.untrained(wanted) == [CONFIG, other]
+    records.write(OTHER, folder)
+    assert records.missing(wanted, folder) == [wanted[0], wanted[2]]
+    assert records.untrained([wanted[2]]) == [other]
+    made = {"provenance": {}, "history": OTHER.content["history"]}
+    records.write(records.Posterior(other, made, {"w": np.zeros(3, np.float16)}), records.cached_folder())
+    assert records.untrained([wanted[2]]) == []
+
+
+def test_protocols_are_recognised_whatever_varies_within_them():
+    assert records.protocol(Config.preview(prior="laplace", temperature=1.0, seed=3)) == "preview"
+    assert records.protocol(Config.published(temperature=0.1)) == "published"
+    assert records.protocol(Config.preview(epochs=99)) == "custom"
+
+
+def test_records_know_no_torch():
+    code = "import sys, radio_bnn.runs.records, radio_bnn.paper.experiments; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+COMMITTED = sorted(path for path in records.committed_folder().glob("*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
+def test_committed_records_are_whole_and_their_metrics_recompute(path):
+    stored = records.read(path.parent, path.stem)
+    assert stored.content["protocol"] == records.protocol(stored.config)
+    for name in SCORED:
+        again = summarise(stored.logits[name], None if name == "hybrid" else stored.labels[name])
+        assert {k: v["value"] for k, v in again.items()} == pytest.approx(
+            {k: v["value"] for k, v in stored.scores(name).items()}, rel=1e-6, abs=1e-9
+        )

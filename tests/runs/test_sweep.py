@@ -1,0 +1,128 @@
+"""Queues through processes and through a real dask cluster give the same records, whatever is killed on the way."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from radio_bnn.config import Config, run_id
+from radio_bnn.data import mirabest
+from radio_bnn.paper import convergence
+from radio_bnn.runs import records, sweep
+from radio_bnn.runs.records import Posterior, Run
+
+SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
+QUEUE = [(replace(SHORT, seed=seed), "run") for seed in range(4)]
+REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(12)]
+MEASURES = {"convergence": convergence.measure}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path / "nothing"))
+    return tmp_path / "cache"
+
+
+def runs(folder) -> dict[str, Run]:
+    return {path.stem: records.read(folder, path.stem) for path in sorted(folder.glob("*.json"))}
+
+
+def ids(queue) -> set[str]:
+    return {run_id(config) for config, _ in queue}
+
+
+def same(a: Run, b: Run) -> bool:
+    logits = all(np.array_equal(a.logits[name], b.logits[name]) for name in records.SCORED)
+    return logits and a.config == b.config and a.content["metrics"] == b.content["metrics"]
+
+
+def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeypatch):
+    """Twelve short runs on MiraBest, or four on simulated galaxies where it is absent."""
+    queue = REAL if mirabest.locate() is not None else QUEUE
+    sweep.run_queue(queue, tmp_path / "processes", workers=2, progress=False)
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache of the cluster"))
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        sweep.run_queue(queue, tmp_path / "dask", scheduler=cluster.scheduler_address, progress=False)
+    by_process, by_dask = runs(tmp_path / "processes"), runs(tmp_path / "dask")
+    assert by_process.keys() == by_dask.keys() == ids(queue)
+    assert all(same(by_process[k], by_dask[k]) for k in by_process)
+
+
+def test_a_killed_worker_loses_no_run_and_stores_none_twice(cache, tmp_path, monkeypatch):
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        victims = [worker.pid for worker in cluster.workers.values()]
+        written = []
+        original = records.write
+
+        def write(run, folder):
+            original(run, folder)
+            written.append(run.identity)
+            if len(written) == 1:
+                os.kill(victims[0], signal.SIGKILL)
+
+        monkeypatch.setattr(records, "write", write)
+        sweep.run_queue(QUEUE, tmp_path / "out", scheduler=cluster.scheduler_address, progress=False)
+    assert sorted(written) == sorted(ids(QUEUE))
+    assert runs(tmp_path / "out").keys() == set(written)
+
+
+def test_what_is_stored_is_not_run_again(cache, tmp_path):
+    first = sweep.run_queue(QUEUE[:2], tmp_path / "out", progress=False)
+    assert first == QUEUE[:2]
+    stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert sweep.run_queue([*QUEUE[:2], QUEUE[1]], tmp_path / "out", progress=False) == []
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == stamps
+
+
+def test_a_failing_run_is_named_and_the_others_are_stored(cache, tmp_path):
+    bad = replace(SHORT, learning_rate=1e30, estimator="shared", epochs=2)
+    with pytest.raises(RuntimeError, match=rf"1 of 2 failed.*{run_id(bad)}.*not finite"):
+        sweep.run_queue([(bad, "run"), (SHORT, "run")], tmp_path / "out", progress=False)
+    assert list(runs(tmp_path / "out")) == [run_id(SHORT)]
+
+
+def test_a_run_is_trained_once_for_all_that_is_measured_on_it(cache, tmp_path, monkeypatch):
+    out, (other, _) = tmp_path / "out", QUEUE[0]
+    wanted = [(SHORT, "run"), (SHORT, "convergence"), (other, "convergence")]
+    assert sweep.run_queue(wanted, out, MEASURES, progress=False) == wanted
+    assert list(runs(out)) == [run_id(SHORT)], "the run that nobody reads is not stored"
+    assert all(records.at_hand(config, "posterior") for config in (SHORT, other))
+    first = records.read(out, run_id(other), convergence.Convergence)
+    (out / "convergence" / f"{run_id(other)}.json").unlink()
+    monkeypatch.setattr(sweep, "train", lambda *a: pytest.fail("trained again"))
+    assert sweep.run_queue(wanted, out, MEASURES, progress=False) == [wanted[2]]
+    again = records.read(out, run_id(other), convergence.Convergence)
+    assert again.content["measured"] == first.content["measured"]
+
+
+def test_a_posterior_of_a_worker_elsewhere_is_kept_here(cache, tmp_path):
+    made = sweep.train(SHORT.to_dict(), True)
+    for path in (records.cached_folder() / "posterior").iterdir():
+        path.unlink()
+    assert sweep._store(made, [(SHORT, "convergence")], tmp_path / "out") == []
+    assert records.find(SHORT, Posterior) is not None and not (tmp_path / "out").exists()
+
+
+def test_what_nothing_measures_is_refused(cache, tmp_path):
+    with pytest.raises(ValueError, match="nothing makes records of kind pruning: choose from run, convergence"):
+        sweep.run_queue([(SHORT, "pruning")], tmp_path, MEASURES)
+
+
+def test_missing_data_are_found_once_before_the_first_run(cache, tmp_path, monkeypatch):
+    monkeypatch.delenv("RADIO_BNN_DATA", raising=False)
+    monkeypatch.setattr(sweep, "_on_processes", lambda *a: pytest.fail("a run was started"))
+    with pytest.raises(FileNotFoundError, match="MiraBest could not be had"):
+        sweep.run_queue([*QUEUE, *REAL], tmp_path / "out", progress=False)
+    assert sweep.run_queue([], tmp_path / "out", progress=False) == []
+
+
+def test_no_worker_is_refused():
+    with pytest.raises(ValueError, match="workers=0"):
+        sweep.run_queue(QUEUE, records.cached_folder(), workers=0)
