@@ -33,6 +33,8 @@ POSITIVE = (
 # Published scales of the priors that have one; mixtures have two, which no setting changes.
 PRIOR_SCALE = {"gaussian": 0.1, "laplace": 1.0, "student_t": 0.1}
 CLOSED_KL = ("gaussian", "laplace")
+# Likelihoods that look at all eight views of an image.
+ORBITS = ("orbit_logits", "orbit_probs")
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
 OF_THE_PRIOR = {"prior", "prior_scale", "temperature"}
@@ -51,12 +53,15 @@ class Config:
 
     ``method``: "vi" mean-field variational inference; "map" the maximum of p(D | w)^(1/T) p(w); "ml" the maximum of the
     likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks.
-    ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior).
+    ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
+    temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
     for each image. ``prior_scale`` overrides the published scale of a one-component prior. ``kl`` "auto" is the closed
     form where the prior has one, else "mc".
     ``likelihood`` "orbit_logits" and "orbit_probs" average over the dihedral group D4; all views of an image share one
-    draw of the weights, so they need ``estimator`` "shared". ``augmentation`` shows the images in random views.
+    draw of the weights, so they need ``estimator`` "shared". "label_free" is the same for every label, a control.
+    ``augmentation`` shows the images in random views.
+    ``schedule`` "ramp" is "warmup_cosine" with rho at rest at first, see ``train.learning_rate_factor``.
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
     ``init_fc_scale`` multiplies the initial means of the fully-connected weights; ``adam_beta2`` is the decay of
     Adam's second moment.
@@ -74,7 +79,8 @@ class Config:
     prior: Literal["gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = "gaussian"
     prior_scale: float | None = None
     temperature: float = 0.01
-    likelihood: Literal["categorical", "orbit_logits", "orbit_probs"] = "categorical"
+    path: tuple[float, ...] = ()
+    likelihood: Literal["categorical", "orbit_logits", "orbit_probs", "label_free"] = "categorical"
     objective: Literal["elbo", "pac2", "pac2_t"] = "elbo"
     kl: Literal["auto", "closed", "mc", "mc_detached"] = "mc"
     estimator: Literal["shared", "local"] = "shared"
@@ -85,7 +91,7 @@ class Config:
     rho_learning_rate: float = 5e-5
     adam_beta2: float = 0.999
     weight_decay: float = 0.0
-    schedule: Literal["constant", "plateau", "warmup_cosine"] = "constant"
+    schedule: Literal["constant", "plateau", "warmup_cosine", "ramp"] = "constant"
     init: Literal["uniform", "he"] = "uniform"
     init_fc_scale: float = 1.0
     init_rho_low: float = -5.0
@@ -106,6 +112,8 @@ class Config:
             raise ValueError(f"adam_beta2={self.adam_beta2!r} must be at least 0 and below 1")
         if self.init_rho_low > self.init_rho_high:
             raise ValueError(f"init_rho_low={self.init_rho_low} must not exceed init_rho_high={self.init_rho_high}")
+        if not all(t > 0 for t in self.path):
+            raise ValueError(f"path={self.path} must hold positive temperatures")
         unknown = sorted(set(self.as_released) - set(AS_RELEASED))
         if unknown:
             raise ValueError(f"as_released={unknown} is not known: choose from {', '.join(AS_RELEASED)}")
@@ -121,11 +129,13 @@ class Config:
             raise ValueError(f"prior_scale={self.prior_scale!r} must be positive, or None for the published scale")
         if self.kl == "closed" and self.prior not in CLOSED_KL:
             raise ValueError(f"kl='closed' does not exist for prior={self.prior!r}: use kl='mc' or kl='auto'")
-        if self.likelihood != "categorical" and self.estimator == "local":
+        if self.likelihood in ORBITS and self.estimator == "local":
             raise ValueError(
                 f"likelihood={self.likelihood!r} needs estimator='shared', not 'local': the views of an image share "
                 "one draw of the weights"
             )
+        if self.path and "temperature" in UNUSED[self.method]:
+            raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
 
@@ -144,7 +154,7 @@ class Config:
         """A recipe of minutes in which sigma can move: 100 epochs, exact KL, faster rho, cosine schedule."""
         recipe = {
             "kl": "auto",
-            "estimator": "local" if changes.get("likelihood", cls.likelihood) == "categorical" else "shared",
+            "estimator": "shared" if changes.get("likelihood") in ORBITS else "local",
             "epochs": 100,
             "learning_rate": 1e-3,
             "rho_learning_rate": 1e-2,
@@ -183,6 +193,16 @@ class Config:
         return self.kl if self.kl != "auto" else "closed" if self.prior in CLOSED_KL else "mc"
 
     @property
+    def previous(self) -> Config | None:
+        """The run from whose network this one starts, None without a ``path``."""
+        return dataclasses.replace(self, temperature=self.path[-1], path=self.path[:-1]) if self.path else None
+
+    @property
+    def origin(self) -> Config:
+        """The run at the beginning of the ``path``, without one the run itself."""
+        return dataclasses.replace(self, temperature=self.path[0], path=()) if self.path else self
+
+    @property
     def distinct_samples(self) -> int | None:
         """How many different posterior samples there are: one of a point estimate, one per member; None: endless."""
         if "samples" not in UNUSED[self.method]:
@@ -191,7 +211,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-able values, in their order."""
-        return {**dataclasses.asdict(self), "as_released": list(self.as_released)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
 
 def canonical(config: Config) -> Config:
@@ -250,6 +270,10 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         if value not in get_args(kind):
             raise ValueError(f"{name}={value!r} is not known: choose one of {', '.join(get_args(kind))}")
         return value
+    if kind == tuple[float, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name}={value!r} must be a list of numbers")
+        return tuple(_typed(name, float, v) for v in value)
     if get_origin(kind) is tuple:
         if isinstance(value, str) or not all(isinstance(v, str) for v in value):
             raise TypeError(f"{name}={value!r} must be a list of names")

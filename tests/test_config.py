@@ -32,7 +32,7 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
         "kl": "closed", "estimator": "local", "augmentation": "d4", "schedule": "plateau", "init": "he",
         "selection": "last", "precision": "float64", "as_released": ("kl_per_batch",), "init_rho_low": -4.5,
         "init_rho_high": -3.0, "temperature": 0.5, "learning_rate": 1e-3, "rho_learning_rate": 1e-2,
-        "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits",
+        "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits", "path": (0.1,),
     }  # fmt: skip
     needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
     ids = set()

@@ -30,6 +30,14 @@ def categorical(logits: Tensor, labels: Tensor) -> Tensor:
     return -F.cross_entropy(logits, labels, reduction="none")
 
 
+def label_free(logits: Tensor, labels: Tensor) -> Tensor:
+    """mean_c log softmax(logits)_c per image, whatever its label: at most -ln C, where the network guesses.
+
+    A control: what it costs a family of posteriors to guess. logits (N, C), labels (N,) -> (N,), nats.
+    """
+    return F.log_softmax(logits, -1).mean(-1)
+
+
 def upright(model: nn.Module, x: Tensor | Windows) -> Tensor:
     """f(x): the image as it is. x (N, 1, H, W) or Windows -> (N, C)."""
     return model(x)
@@ -58,5 +66,6 @@ LIKELIHOODS = {
     "categorical": Likelihood(upright, categorical),
     "orbit_logits": Likelihood(partial(on_orbit, average=mean_logits), categorical),
     "orbit_probs": Likelihood(partial(on_orbit, average=log_mean_probs), categorical),
+    "label_free": Likelihood(upright, label_free),
 }
 """Likelihoods by their name in Config."""

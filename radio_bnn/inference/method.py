@@ -104,11 +104,11 @@ def adam(problem: Problem, *, device: str) -> State:
     model = problem.method.network(config, generator(config.seed, "init")).to(device)
     rho = [p for n, p in model.named_parameters() if n.endswith("_rho")]
     mean = [p for n, p in model.named_parameters() if not n.endswith("_rho")]
-    groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate}]
+    groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate, "rho": False}]
     if rho:
-        groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate})
+        groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate, "rho": True})
     optimizer = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay, fused=True)
-    return State(problem, model, optimizer, generator(config.seed, "noise", device=device))
+    return State(problem, model, optimizer, generator(config.seed, "noise", epoch=len(config.path), device=device))
 
 
 def descend(state: State, terms: Terms) -> Terms:

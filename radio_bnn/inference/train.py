@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,19 +79,21 @@ def fit(
     splits: Splits,
     *,
     device: str = "auto",
+    start_from: Mapping[str, torch.Tensor] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 10,
     progress: bool = True,
 ) -> Fit:
     """Train the network of ``config`` on ``splits["train"]`` and return the selected one.
 
+    ``start_from`` holds the parameters to start from by name, which a ``config`` with a ``path`` needs.
     With ``checkpoint`` the state is written there every ``checkpoint_every`` epochs, atomically, and a later call
     continues from it bit for bit (same machine, same thread count). Raises FloatingPointError, naming the epoch,
     when the loss stops being finite, and ValueError for a checkpoint of another config.
     """
     device = device_name(device)
     dtype = torch.float64 if config.precision == "float64" else torch.float32
-    training = start(config, device=device)
+    training = start(config, start_from, device=device)
     if checkpoint is not None and checkpoint.exists():
         _restore(training, checkpoint)
     train, held_out = splits["train"], splits["validation"]
@@ -112,12 +115,16 @@ def fit(
     return Fit(config, model, training.history, training.best_epoch)
 
 
-def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0) -> float:
-    """The factor on both learning rates at ``step`` of ``steps``.
+def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0, *, rho: bool = False) -> float:
+    """The factor on the learning rate of the means, or of ``rho``, at ``step`` of ``steps``.
 
-    "warmup_cosine": linear over the first 5 %, then (1 + cos(pi t)) / 2 with t from 0 to 1; else ``rate``.
+    "warmup_cosine": linear over the first 5 %, then (1 + cos(pi t)) / 2 with t from 0 to 1. "ramp": the same, for rho
+    times a factor that is 0 over the first 5 % and rises linearly to 1 at 30 %. Else ``rate``.
     """
-    if schedule != "warmup_cosine":
+    if schedule == "ramp" and rho:
+        ramp = min(max((step / steps - 0.05) / 0.25, 0.0), 1.0)
+        return ramp * learning_rate_factor("warmup_cosine", step, steps)
+    if schedule not in ("warmup_cosine", "ramp"):
         return rate
     warm = max(1, steps // 20)
     if step < warm:
@@ -125,11 +132,16 @@ def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
-def start(config: Config, *, device: str) -> Training:
-    """A training before its first step."""
+def start(config: Config, start_from: Mapping[str, torch.Tensor] | None = None, *, device: str) -> Training:
+    """A training before its first step; with a ``path`` it starts from the parameters ``start_from``."""
+    if (start_from is None) != (not config.path):
+        raise ValueError(f"path={config.path}: start_from must hold the network at its last temperature, if it has any")
     problem = resolve(config)
-    streams = {name: generator(config.seed, name) for name in ("order", "view")}
-    return Training(problem.method.start(problem, device=device), streams)
+    streams = {name: generator(config.seed, name, epoch=len(config.path)) for name in ("order", "view")}
+    training = Training(problem.method.start(problem, device=device), streams)
+    if start_from is not None:
+        training.state.model.load_state_dict(start_from)
+    return training
 
 
 def _epoch(training: Training, view: View, labels: torch.Tensor) -> dict[str, float]:
@@ -139,8 +151,8 @@ def _epoch(training: Training, view: View, labels: torch.Tensor) -> dict[str, fl
     batches = order.split(config.batch_size)
     steps, done = config.epochs * len(batches), training.epoch * len(batches)
     for i, index in enumerate(batches):
-        factor = learning_rate_factor(config.schedule, done + i, steps, training.rate)
         for group in state.optimizer.param_groups:
+            factor = learning_rate_factor(config.schedule, done + i, steps, training.rate, rho=group["rho"])
             group["lr"] = group["base"] * factor
         terms = state.problem.method.step(state, Batch(view(index), labels[index], n))
         sums += torch.stack([terms.nll.detach(), terms.kl.detach()])

@@ -69,7 +69,8 @@ def execute(
     checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
     started = time.perf_counter()
     with one_thread():
-        trained = fit(config, splits, device=device, checkpoint=checkpoint, progress=progress)
+        before = _before(config, device=device, progress=progress)
+        trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
         logits = predict_sets(trained, splits, progress=progress)
     made = described(config, splits, device=device, seconds=time.perf_counter() - started)
     run = make_record(trained, logits, splits, made)
@@ -78,6 +79,14 @@ def execute(
     records.write(run, folder)
     checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _before(config: Config, *, device: str, progress: bool) -> dict[str, torch.Tensor] | None:
+    """The parameters of the network from which a run with a ``path`` starts, as its posterior's record keeps them."""
+    if config.previous is None:
+        return None
+    load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
+    return network(records.find(config.previous, Posterior)).state_dict()
 
 
 @contextmanager

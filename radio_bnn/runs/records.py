@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
-from radio_bnn.config import HISTORY, UNUSED, Config, run_id
+from radio_bnn.config import HISTORY, ORBITS, UNUSED, Config, run_id
 from radio_bnn.data.galaxies import COUNTS, Galaxies, split
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
 from radio_bnn.data.simulate import scaled_counts
@@ -417,7 +417,7 @@ def _times(folder: Path) -> Iterator[tuple[Config, float]]:
 def work(config: Config) -> float:
     """What training costs, in galaxies x epochs x forwards per step x networks."""
     galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
-    forwards = (1 if config.objective == "elbo" else 2) * (1 if config.likelihood == "categorical" else 8)
+    forwards = (1 if config.objective == "elbo" else 2) * (8 if config.likelihood in ORBITS else 1)
     networks = 1 if "members" in UNUSED[config.method] else config.members
     return galaxies * config.epochs * forwards * networks
 

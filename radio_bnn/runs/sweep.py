@@ -69,13 +69,18 @@ def run_queue(
 # What the workers do
 
 
-def train(values: dict[str, Any], keep_posterior: bool) -> list[Record]:
-    """The run of ``Config.from_dict(values)``, and its posterior: from the worker's cache, or trained on one thread."""
-    config = Config.from_dict(values)
-    kinds = (Run, Posterior) if keep_posterior else (Run,)
-    if any(records.find(config, kind, [cached_folder()]) is None for kind in kinds):
-        execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
-    return [records.find(config, kind, [cached_folder()]) for kind in kinds]
+def train(chain: Sequence[tuple[dict[str, Any], bool]]) -> list[Record]:
+    """The runs of a chain, pairs (values of the Config, whether to keep its posterior), and their posteriors.
+
+    Each is taken from the worker's cache, or trained on one thread; later ones may start where earlier ones ended.
+    """
+    made = []
+    for values, keep_posterior in chain:
+        config, kinds = Config.from_dict(values), (Run, Posterior) if keep_posterior else (Run,)
+        if any(records.find(config, kind, [cached_folder()]) is None for kind in kinds):
+            execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
+        made += [records.find(config, kind, [cached_folder()]) for kind in kinds]
+    return made
 
 
 def measured(measure: Measure, posterior: Posterior) -> list[Record]:
@@ -84,9 +89,16 @@ def measured(measure: Measure, posterior: Posterior) -> list[Record]:
 
 
 def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
+    """One for every temperature path with what is missing on it, in order: one worker walks it."""
+    todo, chains = records.untrained(lacking), {}
     keep = {run_id(config) for config, kind in lacking if kind in measures}
+    keep |= {run_id(config.previous) for config in todo if config.previous}
+    for config in todo:
+        chains.setdefault(run_id(config.origin), []).append(config)
+    ordered = [sorted(chain, key=lambda config: len(config.path)) for chain in chains.values()]
     return [
-        Job(run_id(config), train, (config.to_dict(), run_id(config) in keep)) for config in records.untrained(lacking)
+        Job(", ".join(map(run_id, chain)), train, ([(c.to_dict(), run_id(c) in keep) for c in chain],))
+        for chain in ordered
     ]
 
 

@@ -19,9 +19,20 @@ def test_the_choices_of_config_are_the_registry():
 
 def test_the_probabilities_of_the_labels_sum_to_one():
     logits = torch.randn(5, 2, dtype=torch.float64, generator=generator(0, "x"))
-    for likelihood in LIKELIHOODS.values():
+    for likelihood in (LIKELIHOODS[name] for name in ("categorical", "orbit_logits", "orbit_probs")):
         total = sum(likelihood.log_prob(logits, torch.full((5,), label)).exp() for label in (0, 1))
         torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_the_control_knows_no_label_and_is_largest_where_the_network_guesses():
+    logits = torch.randn(50, 2, dtype=torch.float64, generator=generator(0, "x"))
+    fri, frii = (LIKELIHOODS["label_free"].log_prob(logits, torch.full((50,), label)) for label in (0, 1))
+    of_labels = [LIKELIHOODS["categorical"].log_prob(logits, torch.full((50,), label)) for label in (0, 1)]
+    assert torch.equal(fri, frii)
+    torch.testing.assert_close(fri, sum(of_labels) / 2)
+    assert (fri < -np.log(2)).all()
+    guess = LIKELIHOODS["label_free"].log_prob(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+    assert float(guess) == pytest.approx(-np.log(2))
 
 
 def dense_orbit(pixels: np.ndarray) -> list[torch.Tensor]:

@@ -103,7 +103,7 @@ def test_a_run_is_trained_once_for_all_that_is_measured_on_it(cache, tmp_path, m
 
 
 def test_a_posterior_of_a_worker_elsewhere_is_kept_here(cache, tmp_path):
-    made = sweep.train(SHORT.to_dict(), True)
+    made = sweep.train([(SHORT.to_dict(), True)])
     for path in (records.cached_folder() / "posterior").iterdir():
         path.unlink()
     assert sweep._store(made, [(SHORT, "convergence")], tmp_path / "out") == []
