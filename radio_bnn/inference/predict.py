@@ -32,7 +32,7 @@ def predict(
 
     images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). ``scope`` is
     that of the inference method. A sample serves all images; ``batch_size`` bounds memory and does not change the
-    numbers beyond rounding. ``precision`` "bf16" runs the forwards in bfloat16. The orbit ``likelihood``s average over
+    numbers beyond rounding. ``precision`` "bf16" runs the forwards in bfloat16. The orbit likelihoods average over
     the eight views of D4 within each sample, at eight times the cost; "orbit_probs" gives log mean probabilities in
     place of logits.
     """
