@@ -95,10 +95,10 @@ def sweep(options: argparse.Namespace) -> None:
     if options.list:
         print(experiments.report(options.queue, folder))
         return
-    from radio_bnn.paper import convergence, pruning
+    from radio_bnn.paper import convergence, protocol, pruning
     from radio_bnn.runs.sweep import run_queue
 
-    measures = {"pruning": pruning.measure, "convergence": convergence.measure}
+    measures = {"pruning": pruning.measure, "convergence": convergence.measure, "objective": protocol.measure}
     try:
         written = run_queue(wanted, folder, measures, workers=options.workers, scheduler=options.scheduler)
     except RuntimeError as error:  # some failed; the message names them, the others are stored

@@ -179,6 +179,14 @@ class Config:
         return cls.preview(**{**recipe, **changes})
 
     @classmethod
+    def annealed(cls, **changes: Any) -> Config:
+        """As ``converged`` with rho at rest at first, so that the means can move faster: a stage of a ``path``.
+
+        Its rates are chosen by the objective alone, see ``radio_bnn.paper.protocol``.
+        """
+        return cls.converged(**{"schedule": "ramp", **changes})
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """The Config of a mapping as :func:`to_dict` writes it; unknown names are errors."""
         for name in values:

@@ -183,6 +183,36 @@ def convergence() -> dict[str, Config]:
     return training_seeds() | doubled() | neighbours()
 
 
+# How the next edition trains: chosen by the objective alone, on the training galaxies of fold 0
+
+LADDER = (0.01, 0.03, 0.1, 0.2, 0.3, 1.0)
+# Learning rates of the means and of rho, by title.
+RATES = {
+    "8e-3, 0.1": {"learning_rate": 8e-3, "rho_learning_rate": 0.1},
+    "4e-3, 0.1": {"learning_rate": 4e-3, "rho_learning_rate": 0.1},
+    "4e-3, 0.03": {"learning_rate": 4e-3, "rho_learning_rate": 0.03},
+    "2e-3, 0.03": {"learning_rate": 2e-3, "rho_learning_rate": 0.03},
+}
+FEW_SAMPLES = 10  # of the candidates, which are not scored
+
+
+def upward(temperatures: Sequence[float] = LADDER, **changes: Any) -> Group:
+    """One training that starts cold and passes upward through ``temperatures``: its stages, ``Config.annealed``."""
+    stages = [{"temperature": t, "path": tuple(temperatures[:k])} for k, t in enumerate(temperatures)]
+    return [Config.annealed(**{"precision": PRECISION, **changes, **stage}) for stage in stages]
+
+
+def candidates(prior: str) -> dict[str, Group]:
+    """The trainings among which the rates for ``prior`` are chosen, {title: stages}.
+
+    The whole ladder for the Gaussian prior, T = 0.01 for the others, which no claim heats.
+    """
+    temperatures = LADDER if prior == "gaussian" else LADDER[:1]
+    return {
+        title: upward(temperatures, fold=0, prior=prior, samples=FEW_SAMPLES, **rates) for title, rates in RATES.items()
+    }
+
+
 # What is read
 
 
@@ -202,6 +232,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "book": lambda: _wanted(repeats()) + [item for chapter in CHAPTERS for item in wanted(chapter)],
     **CHAPTERS,
     "convergence": lambda: _wanted(convergence(), "convergence"),
+    "protocol": lambda: _wanted({prior: candidates(prior) for prior in PRIORS}, "objective"),
 }
 
 

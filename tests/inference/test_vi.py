@@ -39,7 +39,7 @@ def test_the_minibatches_of_an_epoch_sum_to_the_full_objective(batch_size, prior
     torch.testing.assert_close(torch.stack(parts).sum(), full, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("likelihood", ["categorical", "label_free", "orbit_logits"])
+@pytest.mark.parametrize("likelihood", ["categorical", "label_free"])
 @pytest.mark.parametrize("prior", ["gaussian", "laplace"])
 def test_the_whole_objective_is_that_of_one_minibatch_of_all_galaxies(prior, likelihood):
     """With a posterior of no width every draw is the mean."""

@@ -40,15 +40,16 @@ def test_each_run_is_trained_once_and_its_posterior_is_kept_where_somebody_measu
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     queue = experiments.queue(name)
-    jobs = sweep._trainings(records.missing(queue, tmp_path), dict.fromkeys(("pruning", "convergence")))
-    assert len({job.name for job in jobs}) == len(jobs) and {job.name for job in jobs} == ids(queue)
-    kept = {job.name for job in jobs if job.arguments[1]}
-    assert kept == ids(queue, "pruning") | ids(queue, "convergence")
+    measured = ("pruning", "convergence", "objective")
+    jobs = sweep._trainings(records.missing(queue, tmp_path), dict.fromkeys(measured))
+    trained = [(run_id(Config.from_dict(values)), kept) for job in jobs for values, kept in job.arguments[0]]
+    assert len(trained) == len(dict(trained)) and set(dict(trained)) == ids(queue)
+    assert {identity for identity, kept in trained if kept} == set().union(*(ids(queue, kind) for kind in measured))
 
 
 def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys):
     assert set(CHAPTERS) <= {path.stem for path in BOOK.glob("*.ipynb")}
-    assert set(QUEUES) == {"book", "convergence", *CHAPTERS}
+    assert set(QUEUES) == {"book", "convergence", "protocol", *CHAPTERS}
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, priors"):
         experiments.queue("nope")
     with pytest.raises(ValueError, match="chapter='book'"):

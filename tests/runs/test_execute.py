@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scenarios import catalogue
 
 from radio_bnn import files
 from radio_bnn.config import HISTORY, Config, run_id
@@ -12,15 +11,6 @@ from radio_bnn.runs import execute, records
 from radio_bnn.runs.records import Posterior, Run
 
 CONFIG = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, batch_size=8, samples=5)
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    """Toy galaxies, an empty book and an empty cache."""
-    monkeypatch.setattr(execute, "load_data", catalogue)
-    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path / "book"))
-    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
-    return tmp_path
 
 
 def run(config: Config = CONFIG, **options) -> Run:
