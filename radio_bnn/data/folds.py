@@ -1,0 +1,142 @@
+"""Eight divisions of a data set into train, validation and test, so that every confident galaxy is judged once.
+
+Fold 0 tests on MiraBest's own test batch. The other confident FRI and FRII form the test sets of folds 1 to 7. Of what
+a fold does not test on, 145 galaxies validate and the others train. Test and validation sets are stratified by class
+and subclass as far as whole numbers allow. Uncertain galaxies and hybrids are never trained on, and every network
+scores them. Galaxies whose images overlap on the sky share fold and role; an uncertain galaxy or hybrid is not scored
+by a network that was trained on its neighbour.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from radio_bnn.data.galaxies import CLASSES, IMAGE_SIZE, PIXEL_ARCSEC, Galaxies
+
+N_FOLDS = 8
+VALIDATION_SHARE = 145 / 729
+OVERLAP_ARCMIN = IMAGE_SIZE * PIXEL_ARCSEC / 60
+TABLE = Path(__file__).with_name("folds.csv")
+TEST, VALIDATION, TRAIN, SCORED, LEFT_OUT = "test", "validation", "train", "scored", "left out"
+
+
+class Folds(NamedTuple):
+    """``fold`` (N,), 0..7, in which a galaxy belongs to the test set; ``role`` (N, 8), what it is in each of them."""
+
+    fold: np.ndarray
+    role: np.ndarray
+
+
+def overlaps(galaxies: Galaxies, *, arcmin: float = OVERLAP_ARCMIN) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of galaxies within ``arcmin`` of each other, the width of an image: they share sky."""
+    ra, dec = np.radians(galaxies.ra), np.radians(galaxies.dec)
+    position = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    chord = 2 * np.sin(np.radians(arcmin / 60) / 2)
+    pairs = []
+    for i, place in enumerate(position):
+        near = np.flatnonzero(np.linalg.norm(position[i + 1 :] - place, axis=1) <= chord)
+        pairs += [(i, int(i + 1 + j)) for j in near]
+    return pairs
+
+
+def assign(galaxies: Galaxies, *, seed: int = 0) -> Folds:
+    """Divide ``galaxies``; deterministic in their order and ``seed``.
+
+    The committed table of MiraBest is ``assign`` with seed 0; simulated galaxies are divided when they are drawn.
+    """
+    rng = np.random.default_rng(seed)
+    judged = (galaxies.morphology < 3) & galaxies.confident
+    groups = _groups(len(galaxies), overlaps(galaxies))
+    fold = np.zeros(len(galaxies), int)
+    for pool in (judged & ~galaxies.in_test_batch, ~judged & ~galaxies.in_test_batch):
+        members = _shuffled(galaxies.code, pool, rng)
+        fold[members] = 1 + np.arange(len(members)) % (N_FOLDS - 1)
+        _keep_together(fold, galaxies.code, pool, groups)
+    for group in groups:
+        if (leaders := [i for i in group if judged[i]]) and len(leaders) < len(group):
+            fold[[i for i in group if not judged[i]]] = fold[leaders[0]]
+    role = np.stack([_roles(galaxies.code, judged, fold == k, groups, rng) for k in range(N_FOLDS)], axis=1)
+    return Folds(fold, role)
+
+
+def _roles(
+    code: np.ndarray, judged: np.ndarray, tested: np.ndarray, groups: Sequence[Sequence[int]], rng: np.random.Generator
+) -> np.ndarray:
+    """The role of every galaxy in one fold, (N,)."""
+    rest = judged & ~tested
+    validates = np.zeros(len(code), int)
+    for c, n in _shares(code[rest], round(VALIDATION_SHARE * rest.sum())).items():
+        validates[rng.permutation(np.flatnonzero(rest & (code == c)))[:n]] = 1
+    _keep_together(validates, code, rest, groups)
+    role = np.where(tested, TEST, np.where(validates == 1, VALIDATION, TRAIN)).astype(object)
+    role[~judged] = SCORED
+    for group in groups:
+        if any(role[i] == TRAIN for i in group):
+            role[[i for i in group if not judged[i]]] = LEFT_OUT
+    return role.astype(str)
+
+
+def _groups(n: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Galaxies that overlap, directly or through others; groups of two or more."""
+    first = list(range(n))
+    for i, j in pairs:
+        low, high = sorted((first[i], first[j]))
+        first = [low if f == high else f for f in first]
+    return [members for f in sorted(set(first)) if len(members := [i for i in range(n) if first[i] == f]) > 1]
+
+
+def _shuffled(code: np.ndarray, pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The members of ``pool``, class after class, each class in random order."""
+    return np.concatenate([rng.permutation(np.flatnonzero(pool & (code == c))) for c in CLASSES])
+
+
+def _shares(code: np.ndarray, n: int) -> dict[int, int]:
+    """How many of each class make ``n`` galaxies in the proportions of ``code``, by largest remainders."""
+    counts = {c: int((code == c).sum()) for c in CLASSES if (code == c).any()}
+    exact = {c: n * count / len(code) for c, count in counts.items()}
+    shares = {c: int(value) for c, value in exact.items()}
+    for c in sorted(exact, key=lambda c: shares[c] - exact[c])[: n - sum(shares.values())]:
+        shares[c] += 1
+    return shares
+
+
+def _keep_together(value: np.ndarray, code: np.ndarray, pool: np.ndarray, groups: Sequence[Sequence[int]]) -> None:
+    """Give the members of a group within ``pool`` one value, in place, by exchanging with galaxies of equal class."""
+    grouped = np.zeros(len(code), bool)
+    grouped[[i for group in groups for i in group]] = True
+    for group in groups:
+        first, *others = [i for i in group if pool[i]] or [None]
+        for i in others:
+            if value[i] != value[first]:
+                free = np.flatnonzero(pool & ~grouped & (code == code[i]) & (value == value[first]))
+                if len(free):
+                    value[free[0]] = value[i]
+                value[i] = value[first]
+
+
+def write_table(galaxies: Galaxies, folds: Folds, path: Path = TABLE) -> None:
+    """Write one line per galaxy, by name: name, test fold, and role in each of the eight folds."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "fold", *(f"role_{k}" for k in range(N_FOLDS))])
+        for i in np.argsort(galaxies.name):
+            writer.writerow([galaxies.name[i], folds.fold[i], *folds.role[i]])
+
+
+def committed(names: np.ndarray) -> Folds:
+    """The committed division of MiraBest for the galaxies called ``names`` (N,), in that order.
+
+    Raises ValueError for a galaxy that the table does not hold.
+    """
+    with TABLE.open(newline="") as file:
+        rows = {row.pop("name"): row for row in csv.DictReader(file)}
+    if unknown := [name for name in names if name not in rows]:
+        raise ValueError(f"{unknown[0]} is not in {TABLE.name}, which divides the {len(rows)} galaxies of MiraBest")
+    chosen = [rows[name] for name in names]
+    fold = np.array([int(row["fold"]) for row in chosen])
+    return Folds(fold, np.array([[row[f"role_{k}"] for k in range(N_FOLDS)] for row in chosen]))
