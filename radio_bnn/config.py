@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+N_FOLDS = 8  # of radio_bnn.data.folds
 # What the released code does differently from the mathematics, beside kl="mc_detached" (audit A1).
 AS_RELEASED = {
     "detached_variance": "A2: the PAC variance term carries no gradient",
@@ -65,13 +66,15 @@ class Config:
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
     ``init_fc_scale`` multiplies the initial means of the fully-connected weights; ``adam_beta2`` is the decay of
     Adam's second moment.
-    ``simulated_galaxies`` is the size of the simulated catalogue and is ignored for MiraBest.
+    ``simulated_galaxies`` is the size of the simulated catalogue and is ignored for MiraBest. ``fold`` 0 to 7 divides
+    the galaxies as :mod:`radio_bnn.data.folds` does, and ``data_seed`` is ignored; None is the division by that.
     ``as_released`` names slips of the released code to reproduce, see ``AS_RELEASED``.
     Raises ValueError or TypeError for a value that no run can use.
     """
 
     data: Literal["mirabest", "simulated"] = "mirabest"
     data_seed: int = 14
+    fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
     method: Literal["vi", "map", "ml", "dropout", "ensemble"] = "vi"
@@ -108,6 +111,7 @@ class Config:
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
+        check_fold(self.fold)
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"adam_beta2={self.adam_beta2!r} must be at least 0 and below 1")
         if self.init_rho_low > self.init_rho_high:
@@ -231,6 +235,8 @@ def canonical(config: Config) -> Config:
     default, unused = Config(), set(UNUSED[config.method])
     if config.data == "mirabest":
         unused.add("simulated_galaxies")
+    if config.fold is not None:
+        unused.add("data_seed")
     if config.selection == "last" and config.schedule != "plateau":
         unused.add("validate_every")  # how densely the history is kept
     published = config.prior_scale == PRIOR_SCALE.get(config.prior)
@@ -251,6 +257,13 @@ def run_id(config: Config) -> str:
     default = Config().to_dict()
     values = {k: v for k, v in canonical(config).to_dict().items() if v != default[k]}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def check_fold(fold: int | None) -> None:
+    """Raise ValueError unless ``fold`` is one of the N_FOLDS folds, or None, the division by ``data_seed``."""
+    if fold is not None and (type(fold) is not int or fold not in range(N_FOLDS)):
+        choice = f"choose an int from 0 to {N_FOLDS - 1}, or None to divide by data_seed"
+        raise ValueError(f"fold={fold!r} is not a fold: {choice}")
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -288,7 +301,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         return tuple(sorted(set(value)))
     if value is None and type(None) in get_args(kind):
         return None
-    wanted = int if kind is int else float
+    wanted = int if int in (kind, *get_args(kind)) else float
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, wanted):

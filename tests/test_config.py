@@ -32,7 +32,7 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
         "kl": "closed", "estimator": "local", "augmentation": "d4", "schedule": "plateau", "init": "he",
         "selection": "last", "precision": "float64", "as_released": ("kl_per_batch",), "init_rho_low": -4.5,
         "init_rho_high": -3.0, "temperature": 0.5, "learning_rate": 1e-3, "rho_learning_rate": 1e-2,
-        "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits", "path": (0.1,),
+        "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits", "path": (0.1,), "fold": 3,
     }  # fmt: skip
     needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
     ids = set()
@@ -51,6 +51,7 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
     [
         ({}, {"simulated_galaxies": 10}),
         ({}, {"members": 7}),
+        ({"fold": 0}, {"fold": 0, "data_seed": 15}),
         ({}, {"prior_scale": 0.1}),
         ({}, {"as_released": ("summed_mixture", "detached_variance")}),
         ({"kl": "auto"}, {"kl": "closed"}),
@@ -70,7 +71,8 @@ def test_equal_trainings_have_equal_identities(one, other):
 @pytest.mark.parametrize(
     "changes",
     [{"kl": "mc"}, {"as_released": ("summed_mixture",), "prior": "laplace_mixture"}, {"method": "map"},
-     {"schedule": "plateau", "validate_every": 3}, {"data": "simulated", "simulated_galaxies": 9}],
+     {"schedule": "plateau", "validate_every": 3}, {"data": "simulated", "simulated_galaxies": 9},
+     {"fold": 0}],
 )  # fmt: skip
 def test_settings_that_matter_change_the_identity(changes):
     plain = {k: v for k, v in changes.items() if k in ("prior", "schedule", "data")}
@@ -106,6 +108,9 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"init_rho_low": 0.0}, ValueError, "must not exceed"),
+        ({"fold": 8}, ValueError, "fold=8 is not a fold: choose an int from 0 to 7, or None to divide by data_seed"),
+        ({"fold": 1.0}, TypeError, "fold=1.0 must be of type int"),
+        ({"fold": True}, TypeError, "fold=True must be of type int"),
         ({"members": 0}, ValueError, "members=0 must be positive"),
         ({"prior": ["laplace"]}, ValueError, "prior=.*choose one of gaussian"),
         ({"prior": "laplace_mixture", "prior_scale": 0.2}, ValueError, "prior_scale=0.2.*two scales"),
