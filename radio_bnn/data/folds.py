@@ -5,20 +5,24 @@ a fold does not test on, 145 galaxies validate and the others train. Test and va
 and subclass as far as whole numbers allow. Uncertain galaxies and hybrids are never trained on, and every network
 scores them. Galaxies whose images overlap on the sky share fold and role; an uncertain galaxy or hybrid is not scored
 by a network that was trained on its neighbour.
+
+MiraBest's division is committed beside this file; ``python -m radio_bnn.data.folds`` makes that table anew.
 """
 
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from radio_bnn.data.galaxies import CLASSES, IMAGE_SIZE, PIXEL_ARCSEC, Galaxies
+from radio_bnn.config import N_FOLDS, check_fold
+from radio_bnn.data.galaxies import CLASSES, IMAGE_SIZE, PIXEL_ARCSEC, SPLIT_NAMES, Galaxies, Splits, split
 
-N_FOLDS = 8
 VALIDATION_SHARE = 145 / 729
 OVERLAP_ARCMIN = IMAGE_SIZE * PIXEL_ARCSEC / 60
 TABLE = Path(__file__).with_name("folds.csv")
@@ -30,6 +34,41 @@ class Folds(NamedTuple):
 
     fold: np.ndarray
     role: np.ndarray
+
+
+def divide(
+    galaxies: Galaxies,
+    *,
+    source: str,
+    sha256: str,
+    data_seed: int,
+    fold: int | None = None,
+    reason: str = "",
+    archive: str = "",
+) -> Splits:
+    """The five sets of a data set by ``fold``, or by ``data_seed`` where that is None, see ``split``.
+
+    MiraBest is divided as committed, by name; simulated galaxies by ``assign``, and as each has a sky of its own, none
+    overlap. ``uncertain`` and ``hybrid`` are all that the fold scores. The order is that of ``galaxies``, except that
+    validation is shuffled, so that each of its ``validation_halves`` has its share of every class and no pair of
+    overlapping galaxies is apart.
+    Raises ValueError for a fold that does not exist, and for galaxies of MiraBest that the table does not hold.
+    """
+    if fold is None:
+        return split(galaxies, source=source, sha256=sha256, data_seed=data_seed, reason=reason, archive=archive)
+    check_fold(fold)
+    real = source == "mirabest"
+    role = (committed(galaxies.name) if real else assign(galaxies)).role[:, fold]
+    groups = _groups(len(galaxies), overlaps(galaxies)) if real else []
+    index = {
+        "train": role == TRAIN,
+        "validation": _in_halves(galaxies.code, role == VALIDATION, groups, np.random.default_rng(fold)),
+        "test": role == TEST,
+        "uncertain": (role == SCORED) & (galaxies.morphology < 3),
+        "hybrid": (role == SCORED) & (galaxies.morphology == 3),
+    }
+    sets = {name: galaxies[index[name]] for name in SPLIT_NAMES}
+    return Splits(sets, galaxies, source=source, sha256=sha256, fold=fold, reason=reason, archive=archive)
 
 
 def overlaps(galaxies: Galaxies, *, arcmin: float = OVERLAP_ARCMIN) -> list[tuple[int, int]]:
@@ -44,14 +83,15 @@ def overlaps(galaxies: Galaxies, *, arcmin: float = OVERLAP_ARCMIN) -> list[tupl
     return pairs
 
 
-def assign(galaxies: Galaxies, *, seed: int = 0) -> Folds:
-    """Divide ``galaxies``; deterministic in their order and ``seed``.
+def assign(galaxies: Galaxies, pairs: Sequence[tuple[int, int]] = (), *, seed: int = 0) -> Folds:
+    """Divide ``galaxies`` and keep ``pairs`` (i, j) together; deterministic in their order and ``seed``.
 
-    The committed table of MiraBest is ``assign`` with seed 0; simulated galaxies are divided when they are drawn.
+    The committed table of MiraBest is ``assign`` with its ``overlaps`` and seed 0; simulated galaxies are divided when
+    they are drawn. Without pairs, how many of each class have a role follows from how many of each class there are.
     """
     rng = np.random.default_rng(seed)
     judged = (galaxies.morphology < 3) & galaxies.confident
-    groups = _groups(len(galaxies), overlaps(galaxies))
+    groups = _groups(len(galaxies), pairs)
     fold = np.zeros(len(galaxies), int)
     for pool in (judged & ~galaxies.in_test_batch, ~judged & ~galaxies.in_test_batch):
         members = _shuffled(galaxies.code, pool, rng)
@@ -79,6 +119,17 @@ def _roles(
         if any(role[i] == TRAIN for i in group):
             role[[i for i in group if not judged[i]]] = LEFT_OUT
     return role.astype(str)
+
+
+def _in_halves(
+    code: np.ndarray, validates: np.ndarray, groups: Sequence[Sequence[int]], rng: np.random.Generator
+) -> np.ndarray:
+    """The galaxies that validate (M,), shuffled within two halves between which each class is dealt."""
+    half = np.zeros(len(code), int)
+    half[_shuffled(code, validates, rng)[::2]] = 1
+    _keep_together(half, code, validates, groups)
+    mixed = rng.permutation(np.flatnonzero(validates))
+    return mixed[np.argsort(half[mixed], kind="stable")]
 
 
 def _groups(n: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -119,7 +170,7 @@ def _keep_together(value: np.ndarray, code: np.ndarray, pool: np.ndarray, groups
                 value[i] = value[first]
 
 
-def write_table(galaxies: Galaxies, folds: Folds, path: Path = TABLE) -> None:
+def write_table(galaxies: Galaxies, folds: Folds, path: Path) -> None:
     """Write one line per galaxy, by name: name, test fold, and role in each of the eight folds."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -133,10 +184,41 @@ def committed(names: np.ndarray) -> Folds:
 
     Raises ValueError for a galaxy that the table does not hold.
     """
-    with TABLE.open(newline="") as file:
-        rows = {row.pop("name"): row for row in csv.DictReader(file)}
+    rows = _rows()
     if unknown := [name for name in names if name not in rows]:
-        raise ValueError(f"{unknown[0]} is not in {TABLE.name}, which divides the {len(rows)} galaxies of MiraBest")
+        raise ValueError(
+            f"{unknown[0]} is not in {TABLE.name}, which divides the {len(rows)} galaxies of MiraBest: folds need its "
+            "published batches; divide others with fold=None"
+        )
     chosen = [rows[name] for name in names]
     fold = np.array([int(row["fold"]) for row in chosen])
     return Folds(fold, np.array([[row[f"role_{k}"] for k in range(N_FOLDS)] for row in chosen]))
+
+
+def committed_names() -> np.ndarray:
+    """The names of MiraBest's galaxies (1256,), which begin with the class code, in ascending order."""
+    return np.array(list(_rows()))
+
+
+@cache
+def _rows() -> dict[str, dict[str, str]]:
+    with TABLE.open(newline="") as file:
+        return {row.pop("name"): row for row in csv.DictReader(file)}
+
+
+def main() -> int:
+    """Write the table anew from MiraBest and say so in one line; 1 where MiraBest is not, and nothing is written."""
+    from radio_bnn.data.mirabest import F_BATCHES, fetch, locate, read
+
+    try:
+        galaxies, _, _ = read(locate((F_BATCHES,)) or fetch(F_BATCHES), (F_BATCHES,))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    write_table(galaxies, assign(galaxies, overlaps(galaxies)), TABLE)
+    print(f"{TABLE.name} divides {len(galaxies)} galaxies into {N_FOLDS} folds.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

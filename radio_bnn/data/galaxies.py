@@ -101,14 +101,15 @@ class Splits(Mapping):
 
     ``source`` is ``"mirabest"`` or ``"simulated"``; ``reason`` says why it is simulated; ``archive`` names MiraBest's
     file and ``sha256`` identifies it (or, simulated, the pixels); ``galaxies`` holds all of them, also those that no
-    set scores.
+    set scores. They are divided by ``data_seed`` or by ``fold``; the other is None.
     """
 
     sets: dict[str, Galaxies]
     galaxies: Galaxies
     source: str
     sha256: str
-    data_seed: int
+    data_seed: int | None = None
+    fold: int | None = None
     reason: str = ""
     archive: str = ""
 
@@ -130,10 +131,11 @@ class Splits(Mapping):
 
     def banner(self) -> str:
         """One plain line that says which galaxies these are; for MiraBest it is the same on every machine."""
+        fold = "" if self.fold is None else f"; fold {self.fold}"
         if self.source != "mirabest":
-            return f"SIMULATED GALAXIES, not MiraBest: {self.reason}. {HOW_TO_GET_MIRABEST}"
+            return f"SIMULATED GALAXIES, not MiraBest: {self.reason}{fold}. {HOW_TO_GET_MIRABEST}"
         counts = ", ".join(f"{name} {len(galaxies)}" for name, galaxies in self.items())
-        return f"MiraBest: {self.archive} (sha256 {self.sha256[:12]}), {len(self.galaxies)} galaxies; {counts}."
+        return f"MiraBest: {self.archive} (sha256 {self.sha256[:12]}), {len(self.galaxies)} galaxies{fold}; {counts}."
 
 
 def split(

@@ -25,7 +25,8 @@ import numpy as np
 from numpy._core.multiarray import _reconstruct, scalar
 from tqdm import tqdm
 
-from radio_bnn.data.galaxies import CLASSES, COUNTS, HOW_TO_GET_MIRABEST, IMAGE_SIZE, Galaxies, Splits, split
+from radio_bnn.data.folds import divide
+from radio_bnn.data.galaxies import CLASSES, COUNTS, HOW_TO_GET_MIRABEST, IMAGE_SIZE, Galaxies, Splits
 
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 8)), "test_batch")
 NAME = re.compile(
@@ -80,14 +81,16 @@ class Unavailable(FileNotFoundError):
         self.reason = reason
 
 
-def load(*, data_seed: int, archives: Sequence[Archive] = ARCHIVES) -> Splits:
+def load(*, data_seed: int, fold: int | None = None, archives: Sequence[Archive] = ARCHIVES) -> Splits:
     """MiraBest from ``RADIO_BNN_DATA``, else the cache, else a download of the first of ``archives``.
 
-    Raises ``Unavailable`` if none has it; ``FileNotFoundError`` or ``ValueError`` for a wrong ``RADIO_BNN_DATA``.
+    It is divided by ``fold``, or by ``data_seed`` where that is None.
+    Raises ``Unavailable`` if none has it; ``FileNotFoundError`` or ``ValueError`` for a wrong ``RADIO_BNN_DATA``;
+    ``ValueError`` for a ``fold`` of other galaxies than the published ones.
     """
     path = locate(archives) or fetch(archives[0])
     galaxies, archive, sha256 = read(path, archives)
-    return split(galaxies, source="mirabest", sha256=sha256, data_seed=data_seed, archive=archive.file)
+    return divide(galaxies, source="mirabest", sha256=sha256, data_seed=data_seed, fold=fold, archive=archive.file)
 
 
 def locate(archives: Sequence[Archive] = ARCHIVES) -> Path | None:

@@ -103,8 +103,9 @@ def one_thread() -> Iterator[None]:
 def load_data(config: Config) -> Splits:
     """The data that ``config`` names; "mirabest" is never replaced by simulated galaxies."""
     if config.data == "mirabest":
-        return load("mirabest", data_seed=config.data_seed)
-    return load("simulated", data_seed=config.data_seed, counts=scaled_counts(config.simulated_galaxies))
+        return load("mirabest", data_seed=config.data_seed, fold=config.fold)
+    counts = scaled_counts(config.simulated_galaxies)
+    return load("simulated", data_seed=config.data_seed, fold=config.fold, counts=counts)
 
 
 def find_data(sources: Iterable[str]) -> None:

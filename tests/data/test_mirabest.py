@@ -293,6 +293,13 @@ def test_archive_is_found_by_folder_by_file_and_in_the_cache(cache, tmp_path, mo
     assert len(mirabest.load(data_seed=0, archives=archives).galaxies) == 16
 
 
+def test_folds_need_the_published_galaxies(cache, tmp_path, monkeypatch, tiny):
+    (tmp_path / "tiny.tar.gz").write_bytes(tiny)
+    monkeypatch.setenv("RADIO_BNN_DATA", str(tmp_path / "tiny.tar.gz"))
+    with pytest.raises(ValueError, match=r"100_001.250-010.500.* is not in folds.csv.*need its published batches"):
+        mirabest.load(data_seed=0, fold=0, archives=(archive_of(tiny),))
+
+
 def test_offline_asks_no_server(served, server, cache, monkeypatch):
     monkeypatch.setenv("RADIO_BNN_OFFLINE", "1")
     with pytest.raises(Unavailable, match="RADIO_BNN_OFFLINE forbids a download"):
