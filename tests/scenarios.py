@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from radio_bnn.config import HISTORY, Config
+from radio_bnn.data.folds import divide
 from radio_bnn.data.galaxies import Galaxies, split
 from radio_bnn.data.mirabest import F_BATCHES
 from radio_bnn.data.simulate import scaled_counts
@@ -54,7 +55,8 @@ def catalogue(config: Config):
     counts = scaled_counts(config.simulated_galaxies)
     code = np.repeat(list(counts), [sum(pair) for pair in counts.values()])
     in_test = np.concatenate([np.arange(sum(pair)) >= pair[0] for pair in counts.values()])
-    return split(galaxies(0, code, in_test), source="simulated", sha256="toy", data_seed=0, reason="a test")
+    toys = galaxies(0, code, in_test)
+    return divide(toys, source="simulated", sha256="toy", data_seed=0, fold=config.fold, reason="a test")
 
 
 def recorded(config: Config, sets: dict | None = None, *, seconds: float = 10.0) -> Run:

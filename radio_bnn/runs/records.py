@@ -19,7 +19,8 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 import numpy as np
 
 from radio_bnn.config import HISTORY, ORBITS, UNUSED, Config, run_id
-from radio_bnn.data.galaxies import COUNTS, Galaxies, split
+from radio_bnn.data.folds import committed_names, divide
+from radio_bnn.data.galaxies import COUNTS, Galaxies
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
@@ -37,6 +38,7 @@ VARIED = set(
     [
         "data",
         "data_seed",
+        "fold",
         "simulated_galaxies",
         "seed",
         "method",
@@ -312,25 +314,29 @@ def check_galaxies(record: Record, labels: Mapping[str, np.ndarray]) -> None:
 
 
 def galaxies_of(config: Config, sha256: str) -> dict[str, tuple[int, ...]]:
-    """How many galaxies of label 0 and of label 1 each scored set has, {set: (n0, n1)}; validation: (n0 + n1,).
+    """How many galaxies of label 0 and of label 1 each scored set has, {set: (n0, n1)}.
 
+    Without a fold, validation has (n0 + n1,): which ones it gets is a matter of their order. A fold is stratified, so
+    that its counts follow from the class counts; of MiraBest they are those of the committed table, where folds 0, 6
+    and 7, and 2 and 5, count alike.
     Empty for a data set whose class counts are not known, an unpublished archive of MiraBest.
     """
     if config.data == "simulated":
-        return _galaxies_in(config.simulated_galaxies)
-    return _galaxies_in(None) if f"sha256:{sha256}" == F_BATCHES.checksum else {}
+        return _galaxies_in(config.simulated_galaxies, config.fold)
+    return _galaxies_in(None, config.fold) if f"sha256:{sha256}" == F_BATCHES.checksum else {}
 
 
 @cache
-def _galaxies_in(simulated: int | None) -> dict[str, tuple[int, ...]]:
-    """Those of a catalogue without pixels; None: MiraBest's. Which ones validation gets is a matter of their order."""
+def _galaxies_in(simulated: int | None, fold: int | None) -> dict[str, tuple[int, ...]]:
+    """Those of a catalogue without pixels and places; None: MiraBest's, whose table is in the order of COUNTS."""
     counts = COUNTS if simulated is None else scaled_counts(simulated)
     code = np.repeat(list(counts), [sum(pair) for pair in counts.values()])
     in_test = np.concatenate([np.arange(train + test) >= train for train, test in counts.values()])
-    galaxies = Galaxies(np.zeros((len(code), 1, 1), np.uint8), code, in_test, *[np.zeros(len(code))] * 5)
-    sets = split(galaxies, source="simulated", sha256="", data_seed=0)
+    source, name = ("mirabest", committed_names()) if simulated is None else ("simulated", code.astype(str))
+    galaxies = Galaxies(np.zeros((len(code), 1, 1), np.uint8), code, in_test, name, *[np.full(len(code), np.nan)] * 4)
+    sets = divide(galaxies, source=source, sha256="", data_seed=0, fold=fold)
     found = {name: tuple(np.bincount(sets[name].labels, minlength=2).tolist()) for name in SCORED}
-    return found | {"validation": (len(sets["validation"]),)}
+    return found if fold is not None else found | {"validation": (len(sets["validation"]),)}
 
 
 def _check_metrics(name: str, scores: Mapping[str, Any], labels: np.ndarray) -> None:

@@ -29,6 +29,15 @@ def test_a_run_is_trained_once_and_read_afterwards(world, monkeypatch):
     assert files == [f"{run_id(CONFIG)}.json", f"{run_id(CONFIG)}.npz"]
 
 
+def test_a_fold_is_trained_and_stored_on_its_own_galaxies(world, monkeypatch):
+    plain, fold = run(), run(replace(CONFIG, fold=5))
+    assert records.find(replace(CONFIG, fold=5, data_seed=99)).content == fold.content
+    assert len(fold.labels["uncertain"]) > len(plain.labels["uncertain"])
+    monkeypatch.undo()
+    found = execute.load_data(replace(CONFIG, fold=5))
+    assert (found.fold, found["test"].name.size) == (5, len(fold.labels["test"]))
+
+
 def test_the_metrics_of_a_record_are_those_of_its_float16_logits(world):
     stored = run()
     assert stored.metric("nll").value == metrics.nll(stored.logits["test"], stored.labels["test"])

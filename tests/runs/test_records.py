@@ -16,7 +16,10 @@ from scenarios import recorded
 
 from radio_bnn import files
 from radio_bnn.config import Config, run_id
+from radio_bnn.data.folds import N_FOLDS, divide
+from radio_bnn.data.galaxies import Galaxies
 from radio_bnn.data.mirabest import F_BATCHES
+from radio_bnn.data.simulate import first_of_each, scaled_counts
 from radio_bnn.evaluation import metrics
 from radio_bnn.evaluation.resampling import summarise
 from radio_bnn.runs import records
@@ -274,6 +277,36 @@ def test_the_galaxies_of_mirabest_are_known_by_its_checksum():
         Run(short.config, short.content, short.arrays | {"labels_hybrid": np.zeros(30, np.uint8)}).check()
 
 
+def test_the_galaxies_of_a_fold_are_those_of_the_committed_table():
+    sha256 = F_BATCHES.checksum.partition(":")[2]
+    known = [records.galaxies_of(Config.preview(fold=fold), sha256) for fold in range(N_FOLDS)]
+    assert known[0] == {"validation": (69, 76), "test": (49, 55), "uncertain": (191, 195), "hybrid": (19, 15)}
+    assert known[4] == {"validation": (69, 76), "test": (50, 54), "uncertain": (190, 195), "hybrid": (19, 15)}
+    assert [fold for fold in range(N_FOLDS) if known.index(known[fold]) != fold] == [5, 6, 7]
+    assert records.galaxies_of(Config.preview(fold=4), "of another archive") == {}
+
+
+@pytest.mark.parametrize("size", [40, 100, 1256])
+@pytest.mark.parametrize("fold", [0, 1, 7])
+def test_the_galaxies_of_a_simulated_fold_follow_from_the_class_counts_in_whatever_order(size, fold):
+    counts = scaled_counts(size)
+    code = np.random.default_rng(size).permutation(np.repeat(list(counts), [sum(pair) for pair in counts.values()]))
+    in_test = first_of_each(code, {c: test for c, (_, test) in counts.items()})
+    drawn = Galaxies(np.zeros((size, 1, 1), np.uint8), code, in_test, *[np.zeros(size)] * 5)
+    sets = divide(drawn, source="simulated", sha256="", data_seed=0, fold=fold)
+    known = records.galaxies_of(Config.preview(data="simulated", simulated_galaxies=size, fold=fold), "")
+    assert known == {name: tuple(np.bincount(sets[name].labels, minlength=2)) for name in SCORED}
+
+
+@pytest.mark.parametrize("other", [None, 1, 3])
+def test_a_run_of_one_fold_does_not_pass_for_that_of_another(other):
+    config = Config.preview(fold=4, samples=2)
+    run, foreign = recorded(config), recorded(replace(config, fold=other))
+    run.check()
+    with pytest.raises(ValueError, match="labels of .* count .*, those of its data set"):
+        Run(config, run.content, foreign.arrays).check()
+
+
 # What is missing, and how long it takes
 
 
@@ -316,7 +349,7 @@ def test_a_run_is_trained_if_its_record_or_the_posterior_of_another_is_missing(w
 
 
 def test_protocols_are_recognised_whatever_varies_within_them():
-    assert records.protocol(Config.preview(prior="laplace", temperature=1.0, seed=3)) == "preview"
+    assert records.protocol(Config.preview(prior="laplace", temperature=1.0, seed=3, fold=2)) == "preview"
     assert records.protocol(Config.published(temperature=0.1)) == "published"
     assert records.protocol(Config.preview(epochs=99)) == "custom"
 
