@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_vendored_mathjax_is_the_published_file(name):
 def test_book_sees_the_root_file(name):
     content = (ROOT / "book" / name).read_bytes()
     assert content == (ROOT / name).read_bytes(), f"book/{name} must be a link to, or a copy of, ../{name}"
+
+
+def test_the_wheel_holds_the_table_of_the_folds():
+    """hatch packs every file of the folder that git does not ignore."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["radio_bnn"]}
+    assert (files("radio_bnn.data") / "folds.csv").is_file()
+    assert "csv" not in (ROOT / ".gitignore").read_text()
 
 
 def test_repository_address_is_real_or_empty():
