@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add_chapters(commands)
     add_scoreboard(commands)
     add_sweep(commands)
+    add_verify(commands)
     return top
 
 
@@ -104,6 +105,21 @@ def sweep(options: argparse.Namespace) -> None:
     except RuntimeError as error:  # some failed; the message names them, the others are stored
         raise ValueError(str(error)) from error
     print(f"{len(written)} records stored in {folder}")
+
+
+def add_verify(commands: argparse._SubParsersAction) -> None:
+    """`radio-bnn verify`: train a stored run again and compare."""
+    text = "Train a stored run again and say whether it repeats: bit for bit, or how far it is from the record."
+    command = commands.add_parser("verify", help="train a stored run again and compare", description=text)
+    command.add_argument("identity", metavar="ID", help="the name of a record, twelve hexadecimal digits")
+    command.set_defaults(command=verify)
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Train a stored run again, and another seed for scale, and say how far apart the predictions are."""
+    from radio_bnn.runs.verify import stored, verify
+
+    print(verify(stored(options.identity)))
 
 
 if __name__ == "__main__":

@@ -65,13 +65,9 @@ def execute(
 
     ``keep_posterior`` also writes the trained network there, see ``posterior_record``.
     """
-    splits = load_data(config)
     checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
     started = time.perf_counter()
-    with one_thread():
-        before = _before(config, device=device, progress=progress)
-        trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
-        logits = predict_sets(trained, splits, progress=progress)
+    trained, splits, logits = train_and_predict(config, device=device, checkpoint=checkpoint, progress=progress)
     made = described(config, splits, device=device, seconds=time.perf_counter() - started)
     run = make_record(trained, logits, splits, made)
     if keep_posterior:
@@ -79,6 +75,17 @@ def execute(
     records.write(run, folder)
     checkpoint.unlink(missing_ok=True)
     return run
+
+
+def train_and_predict(
+    config: Config, *, device: str, checkpoint: Path | None = None, progress: bool = True
+) -> tuple[Fit, Splits, dict[str, np.ndarray]]:
+    """The trained network of ``config``, its galaxies, and its predictive logits as stored, on one CPU thread."""
+    splits = load_data(config)
+    with one_thread():
+        before = _before(config, device=device, progress=progress)
+        trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
+        return trained, splits, predict_sets(trained, splits, progress=progress)
 
 
 def _before(config: Config, *, device: str, progress: bool) -> dict[str, torch.Tensor] | None:
