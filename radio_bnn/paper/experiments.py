@@ -223,6 +223,7 @@ CHAPTERS: dict[str, Callable[[], list[Wanted]]] = {
     "cold_posterior": lambda: [
         *_wanted([objectives(), repeats(), in_float32(), terms("C6"), terms("C7")]),
         *_wanted(convergence(), "convergence"),
+        *_wanted(candidates("gaussian"), "objective"),
     ],
     "augmentation": lambda: _wanted([augmentations(), terms("C8a"), terms("C8b")]),
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from radio_bnn.config import Config
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.vi import whole_objective
 from radio_bnn.paper import experiments, tables
@@ -45,10 +44,13 @@ def measure(posterior: Posterior) -> Objective:
     return Objective(config, made | {"measured": dict(zip(QUANTITIES, map(float, terms), strict=True))})
 
 
-def objectives(stages: Sequence[Config]) -> list[float] | None:
-    """J of every stage of a training, in nats; None unless all are stored."""
-    found = [find(config, Objective) for config in stages]
-    return None if None in found else [record.content["measured"]["objective"] for record in found]
+def measured(prior: str) -> dict[str, list[float] | None]:
+    """J of every stage of every candidate for ``prior``, in nats: {title: [J]}; None where a stage is not stored."""
+    found = {title: [find(c, Objective) for c in stages] for title, stages in experiments.candidates(prior).items()}
+    return {
+        title: None if None in stages else [record.content["measured"]["objective"] for record in stages]
+        for title, stages in found.items()
+    }
 
 
 def chosen(found: Mapping[str, Sequence[float] | None]) -> str | None:
@@ -58,11 +60,18 @@ def chosen(found: Mapping[str, Sequence[float] | None]) -> str | None:
     return min(found, key=lambda title: sum(map(math.log, found[title])))
 
 
+def reached(prior: str) -> dict[float, float]:
+    """J by temperature of the candidate that is chosen for ``prior``, {T: nats}; empty before it is."""
+    found = measured(prior)
+    if (title := chosen(found)) is None:
+        return {}
+    return {c.temperature: j for c, j in zip(experiments.candidates(prior)[title], found[title], strict=True)}
+
+
 def table(prior: str) -> str:
     """J by temperature of every candidate for ``prior``, with the sum that decides, as Markdown."""
-    groups = experiments.candidates(prior)
-    found = {title: objectives(stages) for title, stages in groups.items()}
-    header = [f"{prior}: rates of means, \u03c1", *(f"T = {c.temperature:g}" for c in next(iter(groups.values())))]
+    groups, found = experiments.candidates(prior), measured(prior)
+    header = ["rates of means, \u03c1", *(f"T = {c.temperature:g}" for c in next(iter(groups.values())))]
     rows = []
     for title, values in found.items():
         shown = ["not run"] * len(header[1:]) if values is None else [f"{value:.0f}" for value in values]

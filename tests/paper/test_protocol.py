@@ -51,3 +51,10 @@ def test_the_table_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "cached_folder", lambda: tmp_path)
     text = protocol.table("laplace")
     assert text.count("not run") == 2 * len(experiments.RATES) and "**" not in text
+    assert protocol.reached("laplace") == {}
+
+
+def test_the_chosen_training_says_what_it_reached(monkeypatch, tmp_path):
+    monkeypatch.setattr(protocol, "measured", lambda prior: {t: [9.0 - i] * 6 for i, t in enumerate(experiments.RATES)})
+    assert protocol.reached("gaussian") == dict.fromkeys(experiments.LADDER, 6.0)
+    assert f"**{list(experiments.RATES)[-1]}**" in protocol.table("gaussian")
