@@ -81,9 +81,11 @@ def whole_objective(
     y = torch.as_tensor(labels)
     nll = -torch.stack([problem.likelihood.log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
     q = {name: Normal(*(part.detach().double() for part in weights)) for name, weights in posterior(model).items()}
-    estimate = KL["closed" if hasattr(problem.prior, "kl") else "mc"]
-    kl = torch.stack([estimate(problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()
-    return Terms(nll + problem.config.temperature * kl, nll, kl)
+    if hasattr(problem.prior, "kl"):
+        kl = KL["closed"](problem.prior, q, {})
+    else:
+        kl = torch.stack([KL["mc"](problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()
+    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), nll, kl)
 
 
 METHOD = Method(network, start=adam, step=step, scope=sampled)

@@ -7,6 +7,7 @@ over the temperatures of log J, J being the negative ELBO evaluated afresh. One 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 
 from radio_bnn.inference.resolve import resolve
@@ -34,13 +35,14 @@ class Objective(Record):
 
 def measure(posterior: Posterior) -> Objective:
     """The objective J = NLL + T KL of a posterior on its training galaxies, in nats, on one thread."""
-    config, splits = posterior.config, execute.load_data(posterior.config)
-    train, noise = splits["train"], generator(posterior.config.seed, "objective")
+    config, started = posterior.config, time.perf_counter()
+    splits = execute.load_data(config)
+    train, noise = splits["train"], generator(config.seed, "objective")
     with execute.one_thread():
         terms = whole_objective(
             resolve(config), execute.network(posterior), train.images, train.labels, draws=DRAWS, generator=noise
         )
-    made = execute.described(config, splits, device="cpu", seconds=0.0)
+    made = execute.described(config, splits, device="cpu", seconds=time.perf_counter() - started)
     return Objective(config, made | {"measured": dict(zip(QUANTITIES, map(float, terms), strict=True))})
 
 
@@ -72,9 +74,9 @@ def table(prior: str) -> str:
     """J by temperature of every candidate for ``prior``, with the sum that decides, as Markdown."""
     groups, found = experiments.candidates(prior), measured(prior)
     header = ["rates of means, \u03c1", *(f"T = {c.temperature:g}" for c in next(iter(groups.values())))]
-    rows = []
+    rows, best = [], chosen(found)
     for title, values in found.items():
         shown = ["not run"] * len(header[1:]) if values is None else [f"{value:.0f}" for value in values]
         total = "not run" if values is None else f"{sum(map(math.log, values)):.2f}"
-        rows.append([f"**{title}**" if title == chosen(found) else title, *shown, total])
+        rows.append([f"**{title}**" if title == best else title, *shown, total])
     return tables.markdown([*header, "sum of log J"], rows)

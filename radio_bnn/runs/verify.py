@@ -13,7 +13,7 @@ import numpy as np
 from radio_bnn.config import Config
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.runs import records
-from radio_bnn.runs.execute import described, train_and_predict
+from radio_bnn.runs.execute import provenance, train_and_predict
 from radio_bnn.runs.records import SCORED, Run, cached_folder, committed_folder
 
 PLACE = ("device", "torch", "commit")
@@ -66,8 +66,8 @@ def verify(run: Run, *, device: str = "auto", progress: bool = True) -> Repeat:
 
 
 def _predicted(config: Config, *, device: str, progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    _, splits, logits = train_and_predict(config, device=device, progress=progress)
-    return logits, described(config, splits, device=device, seconds=0.0)["provenance"]
+    _, _, logits = train_and_predict(config, device=device, progress=progress)
+    return logits, provenance(config, device=device, seconds=0.0)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
