@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from radio_bnn.config import Config
 from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, adam, autocast, descend, sampled
 from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance
-from radio_bnn.inference.predict import predict_as_trained
 from radio_bnn.model.layers import BayesConv2d, BayesLinear, Draw, Normal, draw_weights, local_draw, one_draw, posterior
 from radio_bnn.model.lenet import LeNet, initialised
 
@@ -60,32 +58,6 @@ def _complexity(problem: Problem, model: nn.Module, draws: list[Draw], generator
     if name != "closed" and problem.config.estimator == "local":
         draws = [draw_weights(q, generator)]
     return torch.stack([KL[name](problem.prior, q, draw) for draw in draws]).mean()
-
-
-def whole_objective(
-    problem: Problem,
-    model: nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    draws: int,
-    generator: torch.Generator,
-) -> Terms:
-    """The negative ELBO of all training galaxies, E[sum -l] + T KL[q || p], evaluated afresh; nats, float64.
-
-    The mean over ``draws`` of the weights on the images as they are, whatever was optimised and in whatever views; the
-    KL divergence is exact where it has a closed form, else the mean over as many draws. images (N, H, W) uint8, labels
-    (N,). A network that guesses has sum -l = N ln C.
-    """
-    logits = predict_as_trained(problem, model, images, samples=draws, generator=generator)
-    y = torch.as_tensor(labels)
-    nll = -torch.stack([problem.likelihood.log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
-    q = {name: Normal(*(part.detach().double() for part in weights)) for name, weights in posterior(model).items()}
-    if hasattr(problem.prior, "kl"):
-        kl = KL["closed"](problem.prior, q, {})
-    else:
-        kl = torch.stack([KL["mc"](problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()
-    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), nll, kl)
 
 
 METHOD = Method(network, start=adam, step=step, scope=sampled)

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import N_FOLDS, Config, run_id
 
-FIRST_SEED, FIRST_DATA_SEED = Config().seed, Config().data_seed
-SEEDS = 3
-# Of the chapters' runs; the chapter on cold posteriors shows on paired seeds what it changes.
+FIRST_SEED = Config().seed
 PRECISION = "bf16"
-WARM, COLD = 1.0, 0.01
-TEMPERATURES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
-FEW_TEMPERATURES = (1.0, 0.1, 0.01, 0.001)
+FOLDS, HALF, FEW = range(N_FOLDS), range(4), range(3)
+COLD, WARM = 0.01, 1.0
+# A training starts at the coldest and passes upward; the colder ones branch off where it starts.
+LADDER = (0.01, 0.03, 0.1, 0.2, 0.3, 1.0)
+COLDER = (0.003, 0.001)
+TEMPERATURES = tuple(sorted((*LADDER, *COLDER)))
+MANY_SAMPLES, SAMPLES = 200, 50
 # By name and not "all there are", so that a prior that is added elsewhere makes no chapter train.
 PRIORS = ("gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t")
+SPARSE = "laplace_mixture"
+# The standard deviation of the Gaussian prior is 0.1, that of the Laplace mixture that of its wide component, nearly.
+MATCHED = {
+    "Laplace as wide as the Gaussian": {"prior": "laplace", "prior_scale": 0.1 / math.sqrt(2)},
+    "Gaussian as wide as the Laplace mixture": {"prior": "gaussian", "prior_scale": math.sqrt(1.5)},
+}
 # By title: what differs from the chapters' protocol.
 OBJECTIVES = {"ELBO": {}, "PAC²": {"objective": "pac2"}, "PAC²ₜ": {"objective": "pac2_t"}}
-ORBIT = {"likelihood": "orbit_logits"}
-AUGMENTATIONS = {
-    "none": {},
-    "random rotation": {"augmentation": "rotation"},
-    "random D4": {"augmentation": "d4"},
-    "D4 orbit": ORBIT,
-}
-BASELINES = {"variational": {}, "maximum likelihood": {"method": "ml"}, "dropout": {"method": "dropout"}}
+VIEWS = {"random D4": {"augmentation": "d4"}, "random rotation": {"augmentation": "rotation"}}
+ORBIT = {"likelihood": "orbit_logits", "estimator": "shared"}
+SHARED = {"estimator": "shared"}
+BASELINES = {"maximum a posteriori": {"method": "map"}, "dropout": {"method": "dropout"}}
+LABEL_FREE = {"likelihood": "label_free"}
 
 Group = list[Config]
-Terms = list[tuple[float, Group]]
 
 
 class Wanted(NamedTuple):
@@ -41,151 +44,111 @@ class Wanted(NamedTuple):
     kind: str = "run"
 
 
-# Groups of runs
+# Groups of runs, one per fold
 
 
-def run(seed: int = FIRST_SEED, **changes: Any) -> Config:
-    """The run that the chapters show: ``Config.converged`` in ``PRECISION``, its data seed moving with ``seed``.
-
-    The first pair of seeds is the published one, 122 and 14.
-    """
-    data_seed = FIRST_DATA_SEED + seed - FIRST_SEED
-    return Config.converged(**{"seed": seed, "data_seed": data_seed, "precision": PRECISION, **changes})
+def run(fold: int = 0, **changes: Any) -> Config:
+    """The run that the chapters show: ``Config.annealed`` on a fold, T = 0.01, with a training seed of its own."""
+    base = {"fold": fold, "seed": FIRST_SEED + fold, "precision": PRECISION, "samples": SAMPLES}
+    return Config.annealed(**base | changes)
 
 
-def repeats(seeds: int = SEEDS, **changes: Any) -> Group:
-    """``run`` with the training seeds 122, 123, ...; ``seeds`` of them. Raises ValueError for fewer than 1."""
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds} must be at least 1")
-    return [run(FIRST_SEED + i, **changes) for i in range(seeds)]
+def headline(folds: Iterable[int] = FOLDS, **changes: Any) -> Group:
+    """``run`` on each fold at T = 0.01, with many samples stored."""
+    return [run(fold, samples=MANY_SAMPLES, **changes) for fold in folds]
 
 
-def ladder(temperatures: Sequence[float] = FEW_TEMPERATURES, seeds: int = SEEDS, **changes: Any) -> dict[float, Group]:
-    """``repeats`` at each temperature, coldest first: {T: runs}."""
-    return {t: repeats(seeds, temperature=t, **changes) for t in sorted(temperatures)}
+def upward(fold: int = 0, temperatures: Sequence[float] = TEMPERATURES, **changes: Any) -> dict[float, Config]:
+    """The stages of one training that starts at T = 0.01 and passes upward, and of its colder branch: {T: run}."""
+    paths = {t: LADDER[:k] for k, t in enumerate(LADDER)} | {t: (COLD, *COLDER[:k]) for k, t in enumerate(COLDER)}
+    return {t: _stage(fold, t, paths[t], **changes) for t in sorted(temperatures)}
 
 
-def priors(seeds: int = SEEDS, **changes: Any) -> dict[str, Group]:
-    """``repeats`` with each of PRIORS: {prior: runs}."""
-    return {name: repeats(seeds, prior=name, **changes) for name in PRIORS}
+def downward(fold: int = 0, **changes: Any) -> dict[float, Config]:
+    """The stages of one training that starts at T = 1 and passes downward through all temperatures: {T: run}."""
+    falling = sorted(TEMPERATURES, reverse=True)
+    return {t: _stage(fold, t, tuple(falling[:k]), **changes) for k, t in enumerate(falling)}
 
 
-def previews() -> Group:
-    """Each of PRIORS once by the preview protocol, as the chapter on priors compares them."""
-    return [Config.preview(prior=name) for name in PRIORS]
+def from_scratch(fold: int = 0, **changes: Any) -> dict[float, Config]:
+    """One training for each temperature, each from the start: {T: run}."""
+    return {t: _stage(fold, t, (), **changes) for t in TEMPERATURES}
 
 
-def baselines(seeds: int = SEEDS) -> dict[str, Group]:
-    """Variational inference and what it must be better than, maximum likelihood and dropout: {title: runs}."""
-    return {title: repeats(seeds, **changes) for title, changes in BASELINES.items()}
+DIRECTIONS = {"upward": upward, "from scratch": from_scratch, "downward": downward}
 
 
-def objectives(temperatures: Sequence[float] = TEMPERATURES, seeds: int = SEEDS) -> dict[str, dict[float, Group]]:
-    """The ladder of each objective, {title: {T: runs}}: the ELBO at ``temperatures``, the others at fewer."""
-    few = {title: ladder(FEW_TEMPERATURES, seeds, **changes) for title, changes in OBJECTIVES.items()}
-    return few | {"ELBO": ladder(temperatures, seeds)}
+def paths(folds: Iterable[int] = FOLDS, **changes: Any) -> dict[float, Group]:
+    """``upward`` on each of the folds, {T: runs}; ``temperatures`` may choose some."""
+    by_fold = [upward(fold, **changes) for fold in folds]
+    return {t: [stages[t] for stages in by_fold] for t in by_fold[0]}
 
 
-def augmentations(seeds: int = SEEDS) -> dict[str, dict[float, Group]]:
-    """The ladder of each augmentation, {title: {T: runs}}."""
-    return {title: ladder(FEW_TEMPERATURES, seeds, **changes) for title, changes in AUGMENTATIONS.items()}
+def directions(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """The Gaussian prior in each direction, {direction: {T: runs}}."""
+    stages = {title: [way(fold) for fold in folds] for title, way in DIRECTIONS.items()}
+    return {title: {t: [each[t] for each in found] for t in TEMPERATURES} for title, found in stages.items()}
 
 
-def in_float32(seeds: int = SEEDS) -> Group:
-    """The twins in float32 of ``repeats``."""
-    return repeats(seeds, precision="float32")
+def controls(folds: Iterable[int] = FEW) -> dict[float, Group]:
+    """The label-free control on the upward path, {T: runs}."""
+    return paths(folds, **LABEL_FREE)
 
 
-def pruned(seeds: int = SEEDS) -> Group:
-    """The runs whose posteriors are pruned."""
-    return repeats(seeds)
+def priors(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
+    """``headline`` with each of PRIORS: {prior: runs}."""
+    folds = list(folds)
+    return {name: headline(folds, prior=name) for name in PRIORS}
 
 
-# Contrasts of groups: with their factors, paired by seed
+def matched(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
+    """The priors that are as wide as their counterpart, {title: runs}."""
+    return {title: [run(fold, **changes) for fold in folds] for title, changes in MATCHED.items()}
 
 
-def minus(a: Group, b: Group) -> Terms:
-    """The terms of ``a`` minus ``b``."""
-    return [(1.0, a), (-1.0, b)]
+def baselines(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
+    """What variational inference must be better than, {title: runs}."""
+    return {title: [run(fold, **changes) for fold in folds] for title, changes in BASELINES.items()}
 
 
-def warm_minus_cold(seeds: int = SEEDS, **changes: Any) -> Terms:
-    """The terms of T = 1 minus T = 0.01, the size of the cold posterior effect."""
-    warm, cold = (repeats(seeds, temperature=t, **changes) for t in (WARM, COLD))
-    return minus(warm, cold)
+def objectives(folds: Iterable[int] = FOLDS) -> dict[str, dict[float, Group]]:
+    """The upward path under each objective, {title: {T: runs}}; T with the tighter bound, on few folds."""
+    every, few = list(folds), [fold for fold in folds if fold in FEW]
+    on = {title: few if changes.get("objective") == "pac2_t" else every for title, changes in OBJECTIVES.items()}
+    return {title: paths(on[title], **changes) for title, changes in OBJECTIVES.items() if on[title]}
 
 
-def cold_minus_plain(seeds: int = SEEDS, **changes: Any) -> Terms:
-    """The terms of what ``changes`` do at T = 0.01."""
-    changed, plain = (repeats(seeds, temperature=COLD, **c) for c in (changes, {}))
-    return minus(changed, plain)
+def augmentations(folds: Iterable[int] = HALF) -> dict[str, dict[float, Group]]:
+    """The upward path without and with random views, {title: {T: runs}}."""
+    folds = list(folds)
+    return {title: paths(folds, **changes) for title, changes in ({"none": {}} | VIEWS).items()}
 
 
-def baseline_terms(seeds: int = SEEDS) -> dict[str, Terms]:
-    """The terms of each of BASELINES minus the variational network: {title: terms}."""
-    return {title: cold_minus_plain(seeds, **changes) for title, changes in BASELINES.items() if changes}
+def orbit(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
+    """The orbit likelihood and its baseline, no augmentation, both with the shared estimator, {title: runs}."""
+    folds = list(folds)
+    return {title: [run(f, **changes) for f in folds] for title, changes in {"D4 orbit": ORBIT, "none": SHARED}.items()}
 
 
-CONTRASTS: dict[str, Callable[[int], Terms]] = {
-    "C2": lambda seeds: cold_minus_plain(seeds, prior="laplace_mixture"),
-    "C6": lambda seeds: warm_minus_cold(seeds),
-    "C7": lambda seeds: [
-        *warm_minus_cold(seeds, **OBJECTIVES["PAC²"]),
-        *((-factor, group) for factor, group in warm_minus_cold(seeds)),
-    ],
-    "C8a": lambda seeds: cold_minus_plain(seeds, **ORBIT),
-    "C8b": lambda seeds: warm_minus_cold(seeds, **ORBIT),
-}
+def longer(folds: Iterable[int] = FEW) -> Group:
+    """A start at T = 0.01 that is three times as long."""
+    return [run(fold, epochs=3 * run().epochs) for fold in folds]
 
 
-def terms(claim: str, seeds: int = SEEDS) -> Terms:
-    """The groups of runs that the contrast of ``claim`` is made of, each with its factor.
-
-    Raises ValueError for a claim that is not a contrast of runs.
-    """
-    return _known("claim", claim, CONTRASTS)(seeds)
+def in_float32(folds: Iterable[int] = FEW) -> Group:
+    """The twins in float32 of the first of ``headline``."""
+    return headline(folds, precision="float32")
 
 
-# How far the protocol has converged
+def _stage(fold: int, temperature: float, path: tuple[float, ...], **changes: Any) -> Config:
+    """A stage of the Gaussian ELBO's start has the many samples of ``headline``, so that both are one run."""
+    changes = {"temperature": temperature, "path": path, **changes}
+    plain = set(changes) == {"temperature", "path"} and (temperature, path) == (COLD, ())
+    return run(fold, **{"samples": MANY_SAMPLES if plain else SAMPLES, **changes})
 
 
-def training_seeds() -> dict[str, Config]:
-    """The chapters' protocol from each training seed on the same galaxies."""
-    base = run()
-    return {f"seed {base.seed + i}": replace(base, seed=base.seed + i) for i in range(SEEDS)}
+# How one trains: chosen by the objective alone, on the training galaxies of fold 0
 
-
-def doubled() -> dict[str, Config]:
-    """What a converged training would not notice, with the first seed."""
-    base = run()
-    wider = {name: getattr(base, name) + math.log(2) for name in ("init_rho_low", "init_rho_high")}
-    return {"twice the epochs": replace(base, epochs=2 * base.epochs), "twice the initial σ": replace(base, **wider)}
-
-
-def neighbours() -> dict[str, Config]:
-    """The neighbours among which the protocol was chosen, the preview protocol, and the published one; first seed."""
-    base = run()
-    same = {"seed": base.seed, "data_seed": base.data_seed, "precision": PRECISION}
-    return {
-        "learning rate of the means 2e-3": replace(base, learning_rate=2e-3),
-        "learning rate of ρ 1e-2": replace(base, rho_learning_rate=1e-2),
-        "Adam's second decay 0.999": replace(base, adam_beta2=0.999),
-        "fully-connected means from He": replace(base, init_fc_scale=1.0),
-        "fully-connected means from He / 10": replace(base, init_fc_scale=0.1),
-        "initial σ of 0.08": replace(base, init_rho_low=-2.5, init_rho_high=-2.5),
-        "`Config.preview()`": Config.preview(**same),
-        "`Config.published()`": Config.published(**same),
-    }
-
-
-def convergence() -> dict[str, Config]:
-    """Every variant that the record of convergence compares, {title: run}."""
-    return training_seeds() | doubled() | neighbours()
-
-
-# How the next edition trains: chosen by the objective alone, on the training galaxies of fold 0
-
-LADDER = (0.01, 0.03, 0.1, 0.2, 0.3, 1.0)
 # Learning rates of the means and of rho, by title.
 RATES = {
     "8e-3, 0.1": {"learning_rate": 8e-3, "rho_learning_rate": 0.1},
@@ -193,70 +156,74 @@ RATES = {
     "4e-3, 0.03": {"learning_rate": 4e-3, "rho_learning_rate": 0.03},
     "2e-3, 0.03": {"learning_rate": 2e-3, "rho_learning_rate": 0.03},
 }
+POINT_RATES = {f"{rate:g}": {"learning_rate": rate} for rate in (8e-3, 4e-3, 2e-3, 1e-3)}
+CHOSEN_FOR = {
+    **{name: {"prior": name} for name in PRIORS},
+    **MATCHED,
+    **BASELINES,
+}
+"""The trainings whose rates are chosen, by title."""
 FEW_SAMPLES = 10  # of the candidates, which are not scored
 
 
-def upward(temperatures: Sequence[float] = LADDER, **changes: Any) -> Group:
-    """One training that starts cold and passes upward through ``temperatures``: its stages, ``Config.annealed``."""
-    stages = [{"temperature": t, "path": tuple(temperatures[:k])} for k, t in enumerate(temperatures)]
-    return [Config.annealed(**{"precision": PRECISION, **changes, **stage}) for stage in stages]
-
-
-def candidates(prior: str) -> dict[str, Group]:
-    """The trainings among which the rates for ``prior`` are chosen, {title: stages}.
+def candidates(title: str) -> dict[str, Group]:
+    """The trainings among which the rates for ``title`` of CHOSEN_FOR are chosen, {rates: stages}.
 
     The whole ladder for the Gaussian prior, T = 0.01 for the others, which no claim heats.
     """
-    temperatures = LADDER if prior == "gaussian" else LADDER[:1]
-    return {
-        title: upward(temperatures, fold=0, prior=prior, samples=FEW_SAMPLES, **rates) for title, rates in RATES.items()
-    }
+    changes = _known("title", title, CHOSEN_FOR)
+    temperatures = LADDER if title == "gaussian" else (COLD,)
+    base = {"seed": FIRST_SEED, "samples": FEW_SAMPLES, **changes}
+    rates = POINT_RATES if "method" in changes else RATES
+    return {name: list(upward(0, temperatures, **base, **rate).values()) for name, rate in rates.items()}
 
 
 # What is read
 
 
-CHAPTERS: dict[str, Callable[[], list[Wanted]]] = {
-    "priors": lambda: _wanted([previews(), terms("C2")]),
-    "calibration": lambda: _wanted([repeats(), priors(), baselines()]),
-    "pruning": lambda: _wanted(pruned(), "pruning"),
-    "cold_posterior": lambda: [
-        *_wanted([objectives(), repeats(), in_float32(), terms("C6"), terms("C7")]),
-        *_wanted(convergence(), "convergence"),
-        *_wanted(candidates("gaussian"), "objective"),
-    ],
-    "augmentation": lambda: _wanted([augmentations(), terms("C8a"), terms("C8b")]),
-}
-"""The chapters that read records, with what they read by their default parameters."""
+def _pruning(folds: Iterable[int] = FOLDS) -> list[Wanted]:
+    return _wanted(headline(folds), "pruning")
+
 
 QUEUES: dict[str, Callable[[], list[Wanted]]] = {
-    "book": lambda: _wanted(repeats()) + [item for chapter in CHAPTERS for item in wanted(chapter)],
-    **CHAPTERS,
-    "convergence": lambda: _wanted(convergence(), "convergence"),
-    "protocol": lambda: _wanted({prior: candidates(prior) for prior in PRIORS}, "objective"),
+    "path": lambda: _wanted([headline(), paths()]) + _wanted(headline(), "posterior"),
+    "controls": lambda: _wanted([controls(), headline(FEW, prior=SPARSE, **LABEL_FREE)]),
+    "priors": lambda: _wanted([headline(prior=SPARSE), priors()]),
+    "baselines": lambda: _wanted(baselines()),
+    "pruning": _pruning,
+    "directions": lambda: _wanted([directions(), longer()]),
+    "matched": lambda: _wanted(matched()),
+    "orbit": lambda: _wanted(orbit()),
+    "objectives": lambda: _wanted(objectives()),
+    "augmentations": lambda: _wanted(augmentations()),
+    "precision": lambda: _wanted(in_float32()),
+    "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
 }
+"""Queues by name, most wanted first; ``book`` is all of them, one after the other."""
+
+CHAPTERS: dict[str, tuple[str, ...]] = {
+    "priors": ("priors", "matched", "baselines"),
+    "calibration": ("path", "baselines"),
+    "pruning": ("pruning",),
+    "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol"),
+    "augmentation": ("path", "orbit", "augmentations"),
+}
+"""The chapters that read records, with the queues that make what they read by their default parameters."""
 
 
 def wanted(chapter: str) -> list[Wanted]:
     """What a chapter reads by its default parameters, each record once. Raises ValueError for an unknown name."""
-    return _once(_known("chapter", chapter, CHAPTERS)())
+    return _once(item for name in _known("chapter", chapter, CHAPTERS) for item in QUEUES[name]())
 
 
 def queue(name: str) -> list[Wanted]:
-    """The records of a queue, each once and most wanted first. Raises ValueError for an unknown name.
+    """The records of a queue, of a chapter, or of the whole ``book``, each once and most wanted first.
 
-    Of the first seed everything but what is many times slower than the rest, and of the other seeds what the claims
-    need, the headline runs first; then what is slow; then the rest.
+    Raises ValueError for an unknown name.
     """
-    claimed = _ids([repeats(), *(terms(claim) for claim in CONTRASTS)])
-    slow = _ids([augmentations()["D4 orbit"], neighbours()["`Config.published()`"]])
-
-    def want(item: Wanted) -> tuple[bool, ...]:
-        identity, later = run_id(item.config), item.config.seed != FIRST_SEED
-        rest = identity not in claimed
-        return later and rest, identity in slow, later, rest
-
-    return sorted(_once(_known("queue", name, QUEUES)()), key=want)
+    everything = {"book": lambda: [item for make in QUEUES.values() for item in make()]}
+    chapters = {chapter: lambda chapter=chapter: wanted(chapter) for chapter in CHAPTERS}
+    return _once(_known("queue", name, everything | chapters | QUEUES)())
 
 
 def report(name: str, folder: Path) -> str:
@@ -283,15 +250,11 @@ def _wanted(groups: Any, kind: str = "run") -> list[Wanted]:
     return [Wanted(config, kind) for config in _configs(groups)]
 
 
-def _ids(groups: Any) -> set[str]:
-    return {run_id(config) for config in _configs(groups)}
-
-
 def _configs(groups: Any) -> Iterator[Config]:
-    """Every Config in nested lists, mappings and terms."""
+    """Every Config in nested lists and mappings."""
     if isinstance(groups, Config):
         yield groups
-    elif not isinstance(groups, float):
+    else:
         for part in groups.values() if isinstance(groups, Mapping) else groups:
             yield from _configs(part)
 

@@ -6,8 +6,9 @@ from radio_bnn.config import Config
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
 from radio_bnn.inference.objective import kl_closed
+from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
-from radio_bnn.inference.vi import objective, whole_objective
+from radio_bnn.inference.vi import objective
 from radio_bnn.model.inputs import D4, d4_element, network_input, normalise
 from radio_bnn.model.layers import BayesLinear, local_draw, one_draw, posterior
 from radio_bnn.seeds import generator

@@ -1,0 +1,52 @@
+"""What a training has reached: its objective, evaluated afresh on all training galaxies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radio_bnn.config import UNUSED
+from radio_bnn.inference.method import Problem, Terms
+from radio_bnn.inference.objective import KL, negative_elbo
+from radio_bnn.inference.point import log_prior
+from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.model.layers import Normal, draw_weights, posterior
+
+DRAWS = 20
+
+
+def whole_objective(
+    problem: Problem,
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    draws: int = DRAWS,
+    generator: torch.Generator,
+) -> Terms:
+    """The negative ELBO of all training galaxies, E[sum -l] + T KL[q || p], in float64; nats.
+
+    The mean over ``draws`` of the weights on the images as they are, whatever was optimised and in whatever views; the
+    KL divergence is exact where it has a closed form, else the mean over as many draws. A point estimate has -log p(w)
+    in place of the KL, and 0 without a prior. images (N, H, W) uint8, labels (N,). A network that guesses has
+    sum -l = N ln C.
+    """
+    logits = predict_as_trained(problem, model, images, samples=draws, generator=generator)
+    y = torch.as_tensor(labels)
+    nll = -torch.stack([problem.likelihood.log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
+    kl = complexity(problem, model, draws=draws, generator=generator)
+    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), nll, kl)
+
+
+@torch.no_grad()
+def complexity(problem: Problem, model: nn.Module, *, draws: int, generator: torch.Generator) -> Tensor:
+    """KL[q || p] in nats, float64; -log p(w) of a point estimate with a prior, 0 of one without."""
+    q = {name: Normal(*(part.double() for part in weights)) for name, weights in posterior(model).items()}
+    if not q and "prior" in UNUSED[problem.config.method]:
+        return torch.zeros((), dtype=torch.float64)
+    if not q:
+        return -log_prior(problem.prior, model).double()
+    if hasattr(problem.prior, "kl"):
+        return KL["closed"](problem.prior, q, {})
+    return torch.stack([KL["mc"](problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()
