@@ -36,8 +36,8 @@ PRIOR_SCALE = {"gaussian": 0.1, "laplace": 1.0, "student_t": 0.1}
 CLOSED_KL = ("gaussian", "laplace")
 # Likelihoods that look at all eight views of an image.
 ORBITS = ("orbit_logits", "orbit_probs")
-# Learning rates of the means and of rho in ``Config.annealed`` by method, prior and its scale, or None for the published
-# one: those of lowest objective, see radio_bnn.paper.protocol, and a test holds them to its records.
+# Learning rates of the means and of rho in ``Config.annealed`` by method, prior and its scale, None for the published
+# one: those of lowest objective, see radio_bnn.paper.protocol; a test holds them to its records.
 ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "gaussian", None): (8e-3, 0.1),
 }
@@ -189,7 +189,7 @@ class Config:
 
     @classmethod
     def annealed(cls, **changes: Any) -> Config:
-        """The protocol of the chapters' runs: as ``converged`` with rho at rest at first, so that the means move faster.
+        """The protocol of the chapters' runs: as ``converged``, rho at rest at first, so that the means move faster.
 
         A training starts cold and passes upward through the temperatures: each is a stage of a ``path``. The rates are
         those of lowest objective for the method, prior and scale, whatever they score, ``ANNEALED_RATES``; a prior
@@ -217,6 +217,11 @@ class Config:
     def kl_estimator(self) -> str:
         """``kl`` with "auto" spelled out: "closed", "mc" or "mc_detached"."""
         return self.kl if self.kl != "auto" else "closed" if self.prior in CLOSED_KL else "mc"
+
+    @property
+    def trained(self) -> Config:
+        """The training without what is only predicted from it: the number of stored samples at its default."""
+        return dataclasses.replace(self, samples=Config.samples)
 
     @property
     def previous(self) -> Config | None:

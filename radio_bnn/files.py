@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, *, older_than: float = 3600.0) -> None:
+    """Remove what killed processes left half written in ``folder`` and below, untouched for ``older_than`` seconds."""
+    for partial in folder.glob("**/*.partial"):
+        if time.time() - partial.stat().st_mtime > older_than:
+            partial.unlink(missing_ok=True)

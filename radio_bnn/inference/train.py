@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +35,15 @@ class Fit:
     """A trained network: ``model`` holds the selected weights; ``history`` one list per name of ``HISTORY``.
 
     ``train_nll`` and ``validation_nll`` in nats per galaxy, ``validation_error`` in percent, ``kl_per_weight`` in
-    nats; ``selected_epoch`` counts from 1.
+    nats; ``selected_epoch`` counts from 1; ``earlier_seconds`` took the parts of the training that were interrupted.
     """
 
     config: Config
     model: nn.Module
     history: dict[str, list[float]]
     selected_epoch: int
+    second_moment: dict[str, Tensor] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
 
 @dataclass
@@ -58,11 +61,12 @@ class Training:
     lowest: float = math.inf
     best: float = math.inf
     best_epoch: int = 0
+    seconds: float = 0.0
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in HISTORY})
 
 
-PLAIN = ("epoch", "rate", "stalled", "lowest", "best", "best_epoch", "best_weights", "history")
+PLAIN = ("epoch", "rate", "stalled", "lowest", "best", "best_epoch", "seconds", "best_weights", "history")
 
 
 def device_name(device: str) -> str:
@@ -96,6 +100,7 @@ def fit(
     training = start(config, start_from, device=device)
     if checkpoint is not None and checkpoint.exists():
         _restore(training, checkpoint)
+    earlier, started = training.seconds, time.perf_counter()
     train, held_out = splits["train"], splits["validation"]
     half = held_out[validation_halves(len(held_out))[0]]
     noise = training.streams["view"]
@@ -108,11 +113,12 @@ def fit(
             _validate(training, epoch_terms, validation, half.labels)
             last = training.epoch == config.epochs
             if checkpoint is not None and (training.epoch % checkpoint_every == 0 or last):
+                training.seconds = earlier + time.perf_counter() - started
                 _save(training, checkpoint)
             shown.update()
     model = training.state.model
     model.load_state_dict(training.best_weights)
-    return Fit(config, model, training.history, training.best_epoch)
+    return Fit(config, model, training.history, training.best_epoch, earlier_seconds=earlier)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0, *, rho: bool = False) -> float:

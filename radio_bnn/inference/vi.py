@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from radio_bnn.config import Config
 from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, adam, autocast, descend, sampled
 from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance
-from radio_bnn.model.layers import BayesConv2d, BayesLinear, Draw, Normal, draw_weights, local_draw, one_draw, posterior
+from radio_bnn.model.layers import BayesConv2d, BayesLinear, Draw, draw_weights, local_draw, one_draw, posterior
 from radio_bnn.model.lenet import LeNet, initialised
 
 

@@ -61,7 +61,7 @@ def chosen(found: Mapping[str, Sequence[float] | None]) -> str | None:
 
 
 def total(values: Sequence[float]) -> float:
-    """What decides: the sum over the temperatures of log J, J in nats; with one temperature J, which may be negative."""
+    """What decides: the sum over the temperatures of log J; of a single one J itself, which may be negative; nats."""
     return values[0] if len(values) == 1 else sum(map(math.log, values))
 
 

@@ -22,11 +22,15 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
 from radio_bnn.files import CHECKOUT
 from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
 from radio_bnn.runs import records
-from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder
+from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder, packed, unpacked
 from radio_bnn.seeds import generator
+
+Parameters = dict[str, torch.Tensor]
+SMALLEST = 2.0**-120  # a second moment that float32 holds
 
 
 def load_or_run(
@@ -65,34 +69,50 @@ def execute(
 
     ``keep_posterior`` also writes the trained network there, see ``posterior_record``.
     """
-    checkpoint = cached_folder() / "unfinished" / f"{run_id(config)}.pt"
+    checkpoint = cached_folder() / "unfinished" / f"{run_id(config.trained)}.pt"
+    before = start_of(config, device=device, progress=progress)
     started = time.perf_counter()
-    trained, splits, logits = train_and_predict(config, device=device, checkpoint=checkpoint, progress=progress)
-    made = described(config, splits, device=device, seconds=time.perf_counter() - started)
-    run = make_record(trained, logits, splits, made)
+    trained, splits, logits = train_and_predict(
+        config, device=device, before=before, checkpoint=checkpoint, progress=progress
+    )
+    content = made_content(trained, logits, splits)
+    seconds = trained.earlier_seconds + time.perf_counter() - started
+    made = described(config, splits, device=device, seconds=seconds)
     if keep_posterior:
         records.write(posterior_record(trained, made), folder)
+    run = Run(config, made | content, made_arrays(logits, splits))
     records.write(run, folder)
     checkpoint.unlink(missing_ok=True)
     return run
 
 
 def train_and_predict(
-    config: Config, *, device: str, checkpoint: Path | None = None, progress: bool = True
+    config: Config,
+    *,
+    device: str,
+    before: Parameters | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
 ) -> tuple[Fit, Splits, dict[str, np.ndarray]]:
-    """The trained network of ``config``, its galaxies, and its predictive logits as stored, on one CPU thread."""
+    """The trained network of ``config``, its galaxies, and its predictive logits by set, on one CPU thread.
+
+    ``before``: the parameters from which it starts, as ``start_of`` returns them.
+    """
     splits = load_data(config)
     with one_thread():
-        before = _before(config, device=device, progress=progress)
         trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
         return trained, splits, predict_sets(trained, splits, progress=progress)
 
 
-def _before(config: Config, *, device: str, progress: bool) -> dict[str, torch.Tensor] | None:
-    """The parameters of the network from which a run with a ``path`` starts, as its posterior's record keeps them."""
+def start_of(config: Config, *, device: str, progress: bool = True) -> Parameters | None:
+    """The parameters from which a run with a ``path`` starts, as the posterior's record of its last stage has them.
+
+    That stage is trained if it is not at hand.
+    """
     if config.previous is None:
         return None
-    load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
+    with one_thread():
+        load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
     return network(records.find(config.previous, Posterior)).state_dict()
 
 
@@ -125,7 +145,7 @@ def find_data(sources: Iterable[str]) -> None:
 
 
 def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dict[str, np.ndarray]:
-    """Predictive logits of the scored sets as they are stored: {set: (S, N, 2) float16}."""
+    """Predictive logits of the scored sets: {set: (S, N, 2) float32}."""
     config, device = trained.config, next(trained.model.parameters()).device
     return {
         name: predict_as_trained(
@@ -136,22 +156,40 @@ def predict_sets(trained: Fit, splits: Splits, *, progress: bool = False) -> dic
             precision=config.precision,
             generator=generator(config.seed, "predict", device=device),
             progress=progress,
-        ).astype(np.float16)
+        )
         for name in SCORED
     }
 
 
-def make_record(trained: Fit, logits: dict[str, np.ndarray], splits: Splits, made: dict[str, Any]) -> Run:
-    """The record of a run, ``made`` as ``described`` says; every metric is computed from the float16 logits."""
-    labels = {name: splits[name].labels for name in SCORED}
-    content = made | {
-        "metrics": {name: score(name, logits[name], labels[name]) for name in SCORED},
+def made_arrays(logits: dict[str, np.ndarray], splits: Splits) -> dict[str, np.ndarray]:
+    """The arrays of a run's record."""
+    arrays, names = {}, np.sort(splits.galaxies.name)
+    for name, values in logits.items():
+        galaxies = splits[name]
+        arrays[f"difference_{name}"], arrays[f"energy_{name}"] = packed(values)
+        arrays[f"labels_{name}"] = galaxies.labels.astype(np.uint8)
+        arrays[f"galaxy_{name}"] = np.searchsorted(names, galaxies.name).astype(np.uint16)
+    return arrays
+
+
+def made_content(trained: Fit, logits: dict[str, np.ndarray], splits: Splits) -> dict[str, Any]:
+    """What a run's record says beside where it was made: metrics of the arrays as stored, what training reached."""
+    stored = {name: unpacked(*packed(values)) for name, values in logits.items()}
+    return {
+        "metrics": {name: score(name, stored[name], splits[name].labels) for name in SCORED},
+        "reached": reached(trained, splits),
         "selected_epoch": trained.selected_epoch,
         "history": _rounded(trained.history),
     }
-    arrays = {f"logits_{name}": values for name, values in logits.items()}
-    arrays |= {f"labels_{name}": values.astype(np.uint8) for name, values in labels.items()}
-    return Run(trained.config, content, arrays)
+
+
+def reached(trained: Fit, splits: Splits) -> dict[str, float]:
+    """The objective on the training galaxies, its NLL and complexity, nats, evaluated afresh on one thread."""
+    config, train, device = trained.config, splits["train"], next(trained.model.parameters()).device
+    noise = generator(config.seed, "objective", device=device)
+    with one_thread():
+        terms = whole_objective(resolve(config), trained.model, train.images, train.labels, generator=noise)
+    return dict(zip(records.REACHED, map(float, terms), strict=True))
 
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
@@ -160,9 +198,12 @@ def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict
 
 
 def posterior_record(trained: Fit, made: dict[str, Any]) -> Posterior:
-    """The record of a trained network: means and rhos as float16 (0.9 MB), and the history of its training."""
+    """The record of a trained network: parameters as float16 (0.9 MB), second moments, the history of its training."""
     arrays = {name: value.cpu().numpy().astype(np.float16) for name, value in trained.model.state_dict().items()}
-    return Posterior(trained.config, made | {"history": _rounded(trained.history)}, arrays)
+    for name, value in trained.second_moment.items():
+        logs = np.log2(np.maximum(value.cpu().numpy().astype(np.float64), SMALLEST))
+        arrays[f"{records.SECOND_MOMENT}{name}"] = logs.astype(np.float16)
+    return Posterior(trained.config.trained, made | {"history": _rounded(trained.history)}, arrays)
 
 
 def network(posterior: Posterior) -> nn.Module:
@@ -170,7 +211,7 @@ def network(posterior: Posterior) -> nn.Module:
     config = posterior.config
     model = resolve(config).method.network(config, generator(config.seed, "init"))
     try:
-        model.load_state_dict({name: torch.from_numpy(values) for name, values in posterior.arrays.items()})
+        model.load_state_dict({name: torch.from_numpy(values) for name, values in posterior.parameters.items()})
     except RuntimeError as problem:
         raise ValueError(
             f"posterior {posterior.identity} is no network of its config ({problem}): delete both of its files and "
@@ -211,13 +252,35 @@ def provenance(config: Config, *, device: str, seconds: float) -> dict[str, Any]
     }
 
 
+def check_unchanged(folder: Path) -> None:
+    """Raise ValueError if ``folder`` holds this checkout's committed records and tracked files have changed.
+
+    New records are no change, and what a reader writes elsewhere is never refused.
+    """
+    if folder.resolve() != (CHECKOUT / "book" / "results").resolve():
+        return
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!book/results")
+    if changed:
+        raise ValueError(
+            f"{changed.split()[-1]} has changed since the last commit, and a committed record names the commit that "
+            "made it: commit first, or write elsewhere with --out"
+        )
+
+
 @cache
 def _commit() -> str:
+    return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout that holds this package; empty where there is none."""
+    if not (CHECKOUT / ".git").exists():
+        return ""
     try:
-        ask = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"]
+        ask = ["git", "-C", str(CHECKOUT), *arguments]
         return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return ""
 
 
 def processor() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -17,13 +16,15 @@ from statistics import median
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
+from scipy.special import log_softmax
 
-from radio_bnn.config import HISTORY, ORBITS, UNUSED, Config, run_id
+from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, UNUSED, Config, run_id
 from radio_bnn.data.folds import committed_names, divide
 from radio_bnn.data.galaxies import COUNTS, Galaxies
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
+from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.files import CHECKOUT, replacing
 
@@ -32,7 +33,7 @@ SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
 DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint32")
-PROTOCOLS = ("published", "published_2021", "preview", "converged")
+PROTOCOLS = ("published", "published_2021", "preview", "converged", "annealed")
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
     [
@@ -54,6 +55,10 @@ VARIED = set(
         "as_released",
     ]
 )
+# What may vary within one protocol alone.
+VARIED_IN = {"annealed": {"path", "estimator"}}
+REACHED = ("objective", "nll", "complexity")
+SECOND_MOMENT = "second_moment."
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,7 @@ class Record:
     @property
     def identity(self) -> str:
         """The name of the record's files: the identity of its run."""
-        return run_id(self.config)
+        return identity(self.config, self.kind)
 
     def check(self) -> None:
         """Raise ValueError, or KeyError for what it lacks, unless content and arrays are those of this kind."""
@@ -81,23 +86,30 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Run(Record):
-    """A trained network's predictions: metrics, history and provenance, and the logits that the metrics are made of.
+    """A trained network's predictions: metrics, history and provenance, and what the metrics are made of.
 
-    Arrays: logits_<set> (S, N, 2) float16; labels_<set> (N,) uint8 with 0 FRI, 1 FRII (hybrid: 0 confident,
-    1 uncertain), for the sets SCORED.
+    Arrays, for the sets SCORED: difference_<set> (S, N) float16, logits of FRI minus of FRII; energy_<set> (N,)
+    float16, the energy score; labels_<set> (N,) uint8 with 0 FRI, 1 FRII (hybrid: 0 confident, 1 uncertain);
+    galaxy_<set> (N,) uint16, the place of each galaxy among the names of its data set in ascending order.
+    ``content["reached"]``: the objective on the training galaxies, its NLL and complexity, see ``whole_objective``.
     """
 
     kind = "run"
 
     @property
     def logits(self) -> dict[str, np.ndarray]:
-        """The predictive logits by set, {set: (S, N, 2) float16}."""
-        return {name: self.arrays[f"logits_{name}"] for name in SCORED}
+        """Logits with the stored differences and energies, {set: (S, N, 2) float64}: equal in every score."""
+        return {name: unpacked(self.arrays[f"difference_{name}"], self.arrays[f"energy_{name}"]) for name in SCORED}
 
     @property
     def labels(self) -> dict[str, np.ndarray]:
         """The labels by set, {set: (N,) uint8}."""
         return {name: self.arrays[f"labels_{name}"] for name in SCORED}
+
+    @property
+    def galaxies(self) -> dict[str, np.ndarray]:
+        """Which galaxies they are, by set, {set: (N,) uint16}."""
+        return {name: self.arrays[f"galaxy_{name}"] for name in SCORED}
 
     def scores(self, scored: str = "test") -> dict[str, dict[str, float]]:
         """All stored metrics of one set: {name: {"value", "low", "high"}}. Raises ValueError for an unknown set."""
@@ -109,26 +121,72 @@ class Run(Record):
 
     def check(self) -> None:
         """Raise ValueError or KeyError unless arrays, galaxies, metrics, history and provenance are those of a run."""
-        expect_names(self.arrays, [f"{what}_{name}" for name in SCORED for what in ("logits", "labels")])
+        expect_names(self.arrays, [f"{what}_{name}" for name in SCORED for what in ARRAYS])
         check_galaxies(self, self.labels)
         for name, labels in self.labels.items():
-            expect(f"logits_{name}", self.logits[name], (samples_of(self.config), len(labels), 2), np.float16)
+            n, arrays = len(labels), self.arrays
+            expect(f"difference_{name}", arrays[f"difference_{name}"], (samples_of(self.config), n), np.float16)
+            expect(f"energy_{name}", arrays[f"energy_{name}"], (n,), np.float16)
+            expect(f"galaxy_{name}", arrays[f"galaxy_{name}"], (n,), np.uint16)
+            if len(np.unique(arrays[f"galaxy_{name}"])) != n:
+                raise ValueError(f"galaxy_{name} names a galaxy twice")
             _check_metrics(name, self.content["metrics"][name], labels)
         _check_history(self.content["history"])
+        check_reached(self.content["reached"])
         if not self.content["selected_epoch"] >= 1 or not self.content["provenance"]["wall_seconds"] >= 0:
             raise ValueError("selected_epoch must be at least 1 and wall_seconds at least 0")
 
 
+ARRAYS = ("difference", "energy", "labels", "galaxy")
+
+
+def packed(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept of logits (S, N, 2): differences (S, N) and energy scores (N,), both float16."""
+    return (logits[..., 0] - logits[..., 1]).astype(np.float16), energy_score(logits).astype(np.float16)
+
+
+def unpacked(difference: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Logits (S, N, 2), float64, with these differences (S, N), each galaxy's with its energy score (N,).
+
+    Probabilities and energy are those of the logits that were packed; the offset of a single sample is lost.
+    """
+    logits = np.stack([difference, np.zeros_like(difference)], axis=-1).astype(np.float64)
+    return log_softmax(logits, axis=-1) - energy.astype(np.float64)[:, None]
+
+
 class Posterior(Record):
-    """A trained network: its parameters by name, float16, and the ``history`` of its training."""
+    """A trained network: its parameters by name and the ``history`` of its training.
+
+    Arrays: the parameters, float16, and second_moment.<weights>, float16, log2 of Adam's running second moment of each
+    mean. Its identity is that of the training, however many samples are stored of its predictions.
+    """
 
     kind = "posterior"
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters of the network by name."""
+        return {name: values for name, values in self.arrays.items() if not name.startswith(SECOND_MOMENT)}
+
+    @property
+    def second_moment(self) -> dict[str, np.ndarray]:
+        """log2 of Adam's second moment of the means by name of the weights, as ``posterior`` names them."""
+        return {
+            name.removeprefix(SECOND_MOMENT): values
+            for name, values in self.arrays.items()
+            if name.startswith(SECOND_MOMENT)
+        }
 
     def check(self) -> None:
         """Raise ValueError or KeyError unless all arrays are float16 and the history is whole."""
         for name, values in self.arrays.items():
             expect(name, values, values.shape, np.float16)
         _check_history(self.content["history"])
+
+
+def identity(config: Config, kind: str) -> str:
+    """The name of the files of a record of this kind: of a posterior that of the training, else that of the run."""
+    return run_id(config.trained if kind == Posterior.kind else config)
 
 
 # Where
@@ -146,14 +204,16 @@ def cached_folder() -> Path:
     return cache_folder() / "results"
 
 
-def path_of(folder: Path, kind: str, identity: str) -> Path:
+def path_of(folder: Path, kind: str, name: str) -> Path:
     """The JSON of a record: runs lie in the folder itself, other kinds each in a folder of their name."""
-    return (folder if kind == Run.kind else folder / kind) / f"{identity}.json"
+    return (folder if kind == Run.kind else folder / kind) / f"{name}.json"
 
 
 def at_hand(config: Config, kind: str) -> bool:
     """Whether the book or the user's cache holds a record of this kind."""
-    return any(path_of(folder, kind, run_id(config)).exists() for folder in (committed_folder(), cached_folder()))
+    return any(
+        path_of(folder, kind, identity(config, kind)).exists() for folder in (committed_folder(), cached_folder())
+    )
 
 
 # Read and write
@@ -162,24 +222,25 @@ def at_hand(config: Config, kind: str) -> bool:
 def find(config: Config, kind: type[AnyRecord] = Run, folders: Sequence[Path] | None = None) -> AnyRecord | None:
     """The record of ``config`` in the first of ``folders`` that has it, by default the book's, then the user's."""
     for folder in folders or (committed_folder(), cached_folder()):
-        if path_of(folder, kind.kind, run_id(config)).exists():
-            return read(folder, run_id(config), kind)
+        name = identity(config, kind.kind)
+        if path_of(folder, kind.kind, name).exists():
+            return read(folder, name, kind)
     return None
 
 
-def read(folder: Path, identity: str, kind: type[AnyRecord] = Run) -> AnyRecord:
-    """The record ``identity`` in ``folder``, checked: digest and headers before any array, then shapes and values.
+def read(folder: Path, name: str, kind: type[AnyRecord] = Run) -> AnyRecord:
+    """The record ``name`` in ``folder``, checked: digest and headers before any array, then shapes and values.
 
     Raises ValueError, naming the file and what to do, for whatever is wrong with it.
     """
-    path = path_of(folder, kind.kind, identity)
+    path = path_of(folder, kind.kind, name)
     try:
         config, content = _opened(path, kind.kind)
         record = kind(config, content, _arrays(path.with_suffix(".npz"), content.pop("arrays")))
         record.check()
     except Exception as problem:  # whatever a damaged or foreign file provokes
         said = f"it lacks {problem}" if isinstance(problem, KeyError) else " ".join(str(problem).split())
-        cure = f"delete {identity}.json and {identity}.npz there and run it again"
+        cure = f"delete {name}.json and {name}.npz there and run it again"
         if isinstance(problem, _NewerError):
             cure = "update radio_bnn"
         raise ValueError(
@@ -220,11 +281,11 @@ def _opened(path: Path, kind: str) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"schema {schema!r} is not {SCHEMA}, which this version reads")
     if schema > SCHEMA:
         raise _NewerError(f"schema {schema} is of a later version than {SCHEMA}, which this one reads")
-    found, identity, config = values.pop("kind"), values.pop("run_id"), Config.from_dict(values.pop("config"))
+    found, name, config = values.pop("kind"), values.pop("run_id"), Config.from_dict(values.pop("config"))
     if found != kind:
         raise ValueError(f"it is a record of kind {found!r}, expected {kind!r}")
-    if not path.stem == identity == run_id(config):
-        raise ValueError(f"it holds the config of run {run_id(config)}: a record is never edited or renamed")
+    if not path.stem == name == identity(config, kind):
+        raise ValueError(f"it holds the config of run {identity(config, kind)}: a record is never edited or renamed")
     return config, values
 
 
@@ -359,6 +420,13 @@ def _check_history(history: Mapping[str, Any]) -> None:
         raise ValueError("its history is not finite")
 
 
+def check_reached(reached: Mapping[str, Any]) -> None:
+    """Raise ValueError unless what a training has reached is whole and finite."""
+    expect_names(reached, REACHED)
+    if not all(math.isfinite(value) for value in reached.values()):
+        raise ValueError(f"what it reached is not finite: {reached}")
+
+
 def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
     for name, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -376,8 +444,8 @@ def _chosen(what: str, name: str, known: Mapping[str, Any]) -> Any:
 
 def missing(wanted: Sequence[tuple[Config, str]], folder: Path) -> list[tuple[Config, str]]:
     """What ``folder`` does not hold of the records ``wanted``, pairs (config, kind): in order, each once."""
-    records = {(run_id(config), kind): (config, kind) for config, kind in wanted}
-    return [item for (identity, kind), item in records.items() if not path_of(folder, kind, identity).exists()]
+    items = {(identity(config, kind), kind): (config, kind) for config, kind in wanted}
+    return [item for (name, kind), item in items.items() if not path_of(folder, kind, name).exists()]
 
 
 def untrained(lacking: Sequence[tuple[Config, str]]) -> list[Config]:
@@ -428,11 +496,36 @@ def work(config: Config) -> float:
     return galaxies * config.epochs * forwards * networks
 
 
-def protocol(config: Config) -> str:
-    """The name of the protocol whose recipe ``config`` follows, or "custom"."""
+def protocol(config: Config) -> dict[str, str]:
+    """The protocol that ``config`` follows: its name, or "custom", and the digest of its recipe, of all it may set."""
     for name in PROTOCOLS:
-        reference = getattr(Config, name)(likelihood=config.likelihood)
-        recipe = [f.name for f in dataclasses.fields(Config) if f.name not in VARIED]
-        if all(getattr(config, f) == getattr(reference, f) for f in recipe):
-            return name
-    return "custom"
+        recipe = _recipe(config, name)
+        if recipe == _recipe(_reference(name, config), name):
+            return {"name": name, "digest": _digest(recipe)}
+    return {"name": "custom", "digest": _digest(_recipe(config, "custom"))}
+
+
+def protocol_digests() -> dict[str, str]:
+    """Sixteen hexadecimal digits of the recipe of every protocol, of ``annealed`` for each method and prior.
+
+    {"published": digest, ..., "annealed vi laplace": digest, ...}
+    """
+    found = {name: _digest(_recipe(getattr(Config, name)(), name)) for name in PROTOCOLS if name != "annealed"}
+    for method, prior, scale in ANNEALED_RATES:
+        config = Config.annealed(method=method, prior=prior, prior_scale=scale)
+        title = f"annealed {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
+        found[title] = _digest(_recipe(config, "annealed"))
+    return found
+
+
+def _reference(name: str, config: Config) -> Config:
+    same = ("method", "prior", "prior_scale") if name == "annealed" else ()
+    return getattr(Config, name)(likelihood=config.likelihood, **{field: getattr(config, field) for field in same})
+
+
+def _recipe(config: Config, name: str) -> dict[str, Any]:
+    return {k: v for k, v in config.to_dict().items() if k not in VARIED | VARIED_IN.get(name, set())}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

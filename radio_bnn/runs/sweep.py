@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radio_bnn.config import Config, run_id
+from radio_bnn.files import remove_abandoned
 from radio_bnn.progress import bar
 from radio_bnn.runs import records
-from radio_bnn.runs.execute import execute, find_data
+from radio_bnn.runs.execute import check_unchanged, execute, find_data
 from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
 
 Item = tuple[Config, str]
@@ -46,15 +47,18 @@ def run_queue(
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
-    lacking, measures = records.missing(wanted, folder), measures or {}
+    lacking, measures = records.missing(wanted, folder), {Posterior.kind: kept, **(measures or {})}
     if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
         known = ", ".join([Run.kind, *measures])
         raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
     if lacking:
+        check_unchanged(folder)
+        remove_abandoned(folder)
+        remove_abandoned(cached_folder())
         _find_data(sorted({config.data for config, _ in lacking}), scheduler)
     written, failed = [], {}
     for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
-        jobs = jobs_of(lacking, measures)
+        jobs = jobs_of(records.missing(lacking, folder), measures)
         for job, result in _results(jobs, what, workers, scheduler, show=progress):
             if isinstance(result, Exception):
                 failed[job.name] = result
@@ -88,16 +92,21 @@ def measured(measure: Measure, posterior: Posterior) -> list[Record]:
     return [measure(posterior)]
 
 
+def kept(posterior: Posterior) -> Posterior:
+    """The posterior itself, where it is a record that is wanted."""
+    return posterior
+
+
 def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
     """One for every temperature path with what is missing on it, in order: one worker walks it."""
     todo, chains = records.untrained(lacking), {}
-    keep = {run_id(config) for config, kind in lacking if kind in measures}
-    keep |= {run_id(config.previous) for config in todo if config.previous}
+    keep = {run_id(config.trained) for config, kind in lacking if kind != Run.kind}
+    keep |= {run_id(config.previous.trained) for config in todo if config.previous}
     for config in todo:
-        chains.setdefault(run_id(config.origin), []).append(config)
+        chains.setdefault(run_id(config.origin.trained), []).append(config)
     ordered = [sorted(chain, key=lambda config: len(config.path)) for chain in chains.values()]
     return [
-        Job(", ".join(map(run_id, chain)), train, ([(c.to_dict(), run_id(c) in keep) for c in chain],))
+        Job(", ".join(map(run_id, chain)), train, ([(c.to_dict(), run_id(c.trained) in keep) for c in chain],))
         for chain in ordered
     ]
 
@@ -114,12 +123,12 @@ def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> l
 
 def _store(made: Sequence[Record], lacking: Sequence[Item], folder: Path) -> list[Item]:
     """Write what was lacking into ``folder``, and a posterior into the cache; return what was lacking."""
-    wanted, written = {(run_id(config), kind) for config, kind in lacking}, []
+    wanted, written = {(records.identity(config, kind), kind) for config, kind in lacking}, []
     for record in made:
         if (record.identity, record.kind) in wanted:
             records.write(record, folder)
             written.append((record.config, record.kind))
-        elif record.kind == Posterior.kind and not records.at_hand(record.config, record.kind):
+        if record.kind == Posterior.kind and not records.at_hand(record.config, record.kind):
             records.write(record, cached_folder())
     return written
 

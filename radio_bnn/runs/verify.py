@@ -13,8 +13,8 @@ import numpy as np
 from radio_bnn.config import Config
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.runs import records
-from radio_bnn.runs.execute import provenance, train_and_predict
-from radio_bnn.runs.records import SCORED, Run, cached_folder, committed_folder
+from radio_bnn.runs.execute import provenance, start_of, train_and_predict
+from radio_bnn.runs.records import SCORED, Run, cached_folder, committed_folder, packed
 
 PLACE = ("device", "torch", "commit")
 
@@ -57,7 +57,7 @@ def verify(run: Run, *, device: str = "auto", progress: bool = True) -> Repeat:
     other, _ = _predicted(replace(run.config, seed=run.config.seed + 1), device=device, progress=progress)
     return Repeat(
         run,
-        all(np.array_equal(again[name], run.logits[name]) for name in SCORED),
+        all(np.array_equal(packed(again[name])[0], run.arrays[f"difference_{name}"]) for name in SCORED),
         _distance(again["test"], run.logits["test"]),
         _distance(other["test"], run.logits["test"]),
         run.content["provenance"],
@@ -66,7 +66,8 @@ def verify(run: Run, *, device: str = "auto", progress: bool = True) -> Repeat:
 
 
 def _predicted(config: Config, *, device: str, progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    _, _, logits = train_and_predict(config, device=device, progress=progress)
+    before = start_of(config, device=device, progress=progress)
+    _, _, logits = train_and_predict(config, device=device, before=before, progress=progress)
     return logits, provenance(config, device=device, seconds=0.0)
 
 
