@@ -40,6 +40,10 @@ ORBITS = ("orbit_logits", "orbit_probs")
 # one: those of lowest objective, see radio_bnn.paper.protocol; a test holds them to its records.
 ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "gaussian", None): (8e-3, 0.1),
+    ("vi", "gaussian_mixture", None): (8e-3, 0.1),
+    ("vi", "laplace", None): (4e-3, 0.03),
+    ("vi", "laplace_mixture", None): (4e-3, 0.1),
+    ("vi", "student_t", None): (4e-3, 0.1),
 }
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}

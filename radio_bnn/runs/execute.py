@@ -184,12 +184,12 @@ def made_content(trained: Fit, logits: dict[str, np.ndarray], splits: Splits) ->
 
 
 def reached(trained: Fit, splits: Splits) -> dict[str, float]:
-    """The objective on the training galaxies, its NLL and complexity, nats, evaluated afresh on one thread."""
+    """The objective on the training galaxies, its NLL and complexity, nats, evaluated afresh, and how many they are."""
     config, train, device = trained.config, splits["train"], next(trained.model.parameters()).device
     noise = generator(config.seed, "objective", device=device)
     with one_thread():
         terms = whole_objective(resolve(config), trained.model, train.images, train.labels, generator=noise)
-    return dict(zip(records.REACHED, map(float, terms), strict=True))
+    return dict(zip(records.REACHED, (*map(float, terms), len(train)), strict=True))
 
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:

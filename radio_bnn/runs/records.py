@@ -57,7 +57,7 @@ VARIED = set(
 )
 # What may vary within one protocol alone.
 VARIED_IN = {"annealed": {"path", "estimator"}}
-REACHED = ("objective", "nll", "complexity")
+REACHED = ("objective", "nll", "complexity", "galaxies")
 SECOND_MOMENT = "second_moment."
 
 
@@ -91,7 +91,8 @@ class Run(Record):
     Arrays, for the sets SCORED: difference_<set> (S, N) float16, logits of FRI minus of FRII; energy_<set> (N,)
     float16, the energy score; labels_<set> (N,) uint8 with 0 FRI, 1 FRII (hybrid: 0 confident, 1 uncertain);
     galaxy_<set> (N,) uint16, the place of each galaxy among the names of its data set in ascending order.
-    ``content["reached"]``: the objective on the training galaxies, its NLL and complexity, see ``whole_objective``.
+    ``content["reached"]``: the objective on the training galaxies, its NLL and complexity, see ``whole_objective``, and
+    how many galaxies these are.
     """
 
     kind = "run"
