@@ -25,6 +25,7 @@ from radio_bnn.data.galaxies import CLASSES, IMAGE_SIZE, PIXEL_ARCSEC, SPLIT_NAM
 
 VALIDATION_SHARE = 145 / 729
 OVERLAP_ARCMIN = IMAGE_SIZE * PIXEL_ARCSEC / 60
+FIRST_EDITION_SEEDS = (14, 15, 16)  # data seeds
 TABLE = Path(__file__).with_name("folds.csv")
 TEST, VALIDATION, TRAIN, SCORED, LEFT_OUT = "test", "validation", "train", "scored", "left out"
 
@@ -171,12 +172,54 @@ def _keep_together(value: np.ndarray, code: np.ndarray, pool: np.ndarray, groups
 
 
 def write_table(galaxies: Galaxies, folds: Folds, path: Path) -> None:
-    """Write one line per galaxy, by name: name, test fold, and role in each of the eight folds."""
+    """Write one line per galaxy, by name: name, test fold, role in each of the eight folds, and what the name lacks.
+
+    That is the number of pixels above 0, and whether the first edition chose anything on it, as a validation galaxy.
+    """
+    lit, seen = (galaxies.images > 0).sum(axis=(1, 2)), np.isin(galaxies.name, _chosen_on(galaxies))
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "fold", *(f"role_{k}" for k in range(N_FOLDS))])
+        writer.writerow(["name", "fold", *(f"role_{k}" for k in range(N_FOLDS)), "lit_pixels", "chosen_on"])
         for i in np.argsort(galaxies.name):
-            writer.writerow([galaxies.name[i], folds.fold[i], *folds.role[i]])
+            writer.writerow([galaxies.name[i], folds.fold[i], *folds.role[i], lit[i], int(seen[i])])
+
+
+def _chosen_on(galaxies: Galaxies) -> np.ndarray:
+    """The names of the galaxies that validated in the first edition, under any of its three data seeds."""
+    sets = [split(galaxies, source="mirabest", sha256="", data_seed=seed) for seed in FIRST_EDITION_SEEDS]
+    return np.concatenate([each["validation"].name for each in sets])
+
+
+class Catalogue(NamedTuple):
+    """MiraBest's galaxies in ascending order of their names, (1256,) each, without pixels.
+
+    ``redshift``; ``size`` in arcsec; ``lit_pixels`` above 0; ``chosen_on``: it validated in the first edition.
+    """
+
+    name: np.ndarray
+    fold: np.ndarray
+    code: np.ndarray
+    redshift: np.ndarray
+    size: np.ndarray
+    lit_pixels: np.ndarray
+    chosen_on: np.ndarray
+
+
+@cache
+def catalogue() -> Catalogue:
+    """What the committed table says of every galaxy of MiraBest, most of it by its name."""
+    rows = _rows()
+    parts = np.array([name.split("_") for name in rows])
+    numbers = {key: np.array([int(row[key]) for row in rows.values()]) for key in ("fold", "lit_pixels", "chosen_on")}
+    return Catalogue(
+        np.array(list(rows)),
+        numbers["fold"],
+        parts[:, 0].astype(int),
+        parts[:, 2].astype(float),
+        parts[:, 3].astype(float),
+        numbers["lit_pixels"],
+        numbers["chosen_on"].astype(bool),
+    )
 
 
 def committed(names: np.ndarray) -> Folds:
