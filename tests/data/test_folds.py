@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from radio_bnn.data import COUNTS, folds, load, mirabest, validation_halves
-from radio_bnn.data.folds import N_FOLDS, assign, catalogue, committed, committed_names, divide, overlaps
+from radio_bnn.data.folds import N_FOLDS, assign, committed, committed_names, divide, overlaps
 from radio_bnn.data.galaxies import CLASSES, Galaxies
 from radio_bnn.data.simulate import draw_catalogue, first_of_each, scaled_counts
 
@@ -240,7 +240,7 @@ def test_what_is_no_fold_is_one_clear_error(fold):
 
 
 def test_the_table_says_of_every_galaxy_what_its_image_and_the_first_edition_do(mirabest_archive):
-    found, galaxies = catalogue(), load("mirabest", fold=0).galaxies
+    found, galaxies = folds.catalogue(), load("mirabest", fold=0).galaxies
     order = np.argsort(galaxies.name)
     assert np.array_equal(found.name, galaxies.name[order]) and np.array_equal(found.code, galaxies.code[order])
     assert np.array_equal(found.redshift, galaxies.redshift[order]) and np.array_equal(found.size, galaxies.size[order])
