@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -46,12 +46,18 @@ class Problem:
 
 @dataclass
 class State:
-    """What training changes: the network, its optimiser, and the stream of its noise."""
+    """What training changes: the network, its optimiser, and the stream of its noise.
+
+    ``flat``: "mean" and, of a variational posterior, "rho", each one vector of which the network's parameters are views
+    and its gradients views of the vector's gradient, in the order of ``names``.
+    """
 
     problem: Problem
     model: nn.Module
     optimizer: torch.optim.Optimizer
     noise: torch.Generator
+    flat: dict[str, Tensor] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed training needs to continue bit for bit."""
@@ -63,6 +69,21 @@ class State:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.noise.set_state(content["noise"].cpu())
+
+    def second_moment(self) -> dict[str, Tensor]:
+        """Adam's running second moment of the gradient of every mean, by weight; empty before the first step.
+
+        What the released code calls Fisher information.
+        """
+        found = self.optimizer.state[self.flat["mean"]].get("exp_avg_sq")
+        if found is None:
+            return {}
+        parameters = dict(self.model.named_parameters())
+        parts = found.split([parameters[name].numel() for name in self.names])
+        return {
+            name.removesuffix("_mean"): part.view_as(parameters[name]).clone()
+            for name, part in zip(self.names, parts, strict=True)
+        }
 
 
 class Batch(NamedTuple):
@@ -99,21 +120,37 @@ def sampled(model: nn.Module, generator: torch.Generator, sample: int = 0) -> Ab
 
 
 def adam(problem: Problem, *, device: str) -> State:
-    """Adam on the initialised network; rho has a learning rate of its own."""
+    """Adam on the initialised network, one vector for all means and one, with a rate of its own, for all rhos."""
     config = problem.config
     model = problem.method.network(config, generator(config.seed, "init")).to(device)
-    rho = [p for n, p in model.named_parameters() if n.endswith("_rho")]
-    mean = [p for n, p in model.named_parameters() if not n.endswith("_rho")]
-    groups = [{"params": mean, "lr": config.learning_rate, "base": config.learning_rate, "rho": False}]
-    if rho:
-        groups.append({"params": rho, "lr": config.rho_learning_rate, "base": config.rho_learning_rate, "rho": True})
+    parts = {"mean": [], "rho": []}
+    for name, parameter in model.named_parameters():
+        parts["rho" if name.endswith("_rho") else "mean"].append((name, parameter))
+    flat = {part: joined([p for _, p in members]) for part, members in parts.items() if members}
+    rates = {"mean": config.learning_rate, "rho": config.rho_learning_rate}
+    groups = [{"params": [x], "lr": rates[k], "base": rates[k], "rho": k == "rho"} for k, x in flat.items()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay, fused=True)
-    return State(problem, model, optimizer, generator(config.seed, "noise", epoch=len(config.path), device=device))
+    noise = generator(config.seed, "noise", epoch=len(config.path), device=device)
+    return State(problem, model, optimizer, noise, flat, [name for name, _ in parts["mean"]])
+
+
+@torch.no_grad()
+def joined(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """One vector, a leaf with a gradient, of which ``parameters`` become views, and their gradients of its gradient."""
+    vector = torch.cat([p.flatten() for p in parameters])
+    gradient = torch.zeros_like(vector)
+    start = 0
+    for p in parameters:
+        part = slice(start, start + p.numel())
+        p.data, p.grad = vector[part].view_as(p), gradient[part].view_as(p)
+        start = part.stop
+    vector.requires_grad_(True).grad = gradient
+    return vector
 
 
 def descend(state: State, terms: Terms) -> Terms:
     """One step of the optimiser down the gradient of ``terms.loss``; returns ``terms``."""
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of these
     terms.loss.backward()
     state.optimizer.step()
     return terms

@@ -35,7 +35,8 @@ class Fit:
     """A trained network: ``model`` holds the selected weights; ``history`` one list per name of ``HISTORY``.
 
     ``train_nll`` and ``validation_nll`` in nats per galaxy, ``validation_error`` in percent, ``kl_per_weight`` in
-    nats; ``selected_epoch`` counts from 1; ``earlier_seconds`` took the parts of the training that were interrupted.
+    nats; ``selected_epoch`` counts from 1; ``second_moment`` is Adam's at the last step, by
+    weight; ``earlier_seconds`` took the parts of the training that were interrupted.
     """
 
     config: Config
@@ -118,7 +119,8 @@ def fit(
             shown.update()
     model = training.state.model
     model.load_state_dict(training.best_weights)
-    return Fit(config, model, training.history, training.best_epoch, earlier_seconds=earlier)
+    moment = training.state.second_moment()
+    return Fit(config, model, training.history, training.best_epoch, moment, earlier)
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0, *, rho: bool = False) -> float:

@@ -29,6 +29,8 @@ DECIDED = (REPRODUCED, NOT_REPRODUCED, COLLAPSE)
 GUESSES, LEARNS, METASTABLE = "guesses", "learns", "metastable"
 COLLAPSED, WARM = 0.95, 1.0
 ADVANTAGE = 0.02  # of an objective over another that counts
+NEARLY_GUESSING = 0.01  # nats from ln 2: a contrast of NLLs that are both this near is vacuous
+LARGEST_RISE = 0.01  # nats, of the NLL by as much pruning as C4 allows
 
 
 class Estimated(Protocol):
@@ -459,7 +461,7 @@ def digest(claim: str) -> str:
     found = CLAIMS[claim]
     said = {k: v for k, v in asdict(found).items() if k != "rule"}
     rules = [found.rule, _beyond, _within, _everywhere, state, learning, largest_learning, _outcome, judge]
-    constants = [LEAST_FOLDS, ALPHA, COLLAPSED, ADVANTAGE]
+    constants = [LEAST_FOLDS, ALPHA, COLLAPSED, ADVANTAGE, NEARLY_GUESSING, LARGEST_RISE]
     code = [_code(rule) for rule in rules if rule is not None]
     return hashlib.sha256(json.dumps([said, constants, code], sort_keys=True).encode()).hexdigest()[:16]
 

@@ -100,7 +100,11 @@ class Run(Record):
     @property
     def logits(self) -> dict[str, np.ndarray]:
         """Logits with the stored differences and energies, {set: (S, N, 2) float64}: equal in every score."""
-        return {name: unpacked(self.arrays[f"difference_{name}"], self.arrays[f"energy_{name}"]) for name in SCORED}
+        return {name: self.logits_of(name) for name in SCORED}
+
+    def logits_of(self, scored: str) -> np.ndarray:
+        """``logits`` of one set alone, (S, N, 2). Raises KeyError for an unknown set."""
+        return unpacked(self.arrays[f"difference_{scored}"], self.arrays[f"energy_{scored}"])
 
     @property
     def labels(self) -> dict[str, np.ndarray]:

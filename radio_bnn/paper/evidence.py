@@ -1,0 +1,503 @@
+"""What the stored records say of each claim: the estimates and states that its rule reads, and what stands beside.
+
+Groups of runs have one run for each fold, in the order of the folds, or None where it is not stored. A contrast stands
+on the folds that all of its groups have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radio_bnn.config import Config
+from radio_bnn.data.folds import catalogue
+from radio_bnn.evaluation import crossval, metrics
+from radio_bnn.evaluation.crossval import Estimate, Excess
+from radio_bnn.evaluation.predictive import predictive_entropy
+from radio_bnn.paper import experiments
+from radio_bnn.paper.claims import LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
+from radio_bnn.paper.on_orbit import OnOrbit
+from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, nll_rises
+from radio_bnn.runs.records import Run, find
+
+Runs = Sequence[Run | None]
+States = dict[float, list[str]]
+DOUBTED, TRUSTED = "uncertain", "test"
+
+
+class Side(NamedTuple):
+    """One side of a contrast: logits (S, N, 2) and labels (N,) of the scored galaxies of each fold, and which they are."""
+
+    logits: list[np.ndarray]
+    labels: list[np.ndarray]
+    places: list[np.ndarray]
+
+
+def stored(configs: Sequence[Config], kind: type = Run) -> list[Any]:
+    """The stored records of ``configs``, in order; None where one is not stored."""
+    return [find(config, kind) for config in configs]
+
+
+def along(groups: Mapping[Any, Sequence[Config]]) -> dict[Any, list[Run | None]]:
+    """``stored`` of each group, such as {T: runs}."""
+    return {key: stored(configs) for key, configs in groups.items()}
+
+
+def lacking(*groups: Sequence[Any]) -> int:
+    """How many records the groups lack."""
+    return sum(record is None for group in groups for record in group)
+
+
+def shared(*groups: Sequence[Any]) -> list[list[Any]]:
+    """The groups on the folds that all of them have, at most as many as the shortest has."""
+    rows = [row for row in zip(*groups, strict=False) if None not in row]
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in groups]
+
+
+def side(runs: Sequence[Run], scored: str = TRUSTED) -> Side:
+    """What ``runs`` predict for one of their sets."""
+    return Side(
+        [run.logits_of(scored) for run in runs],
+        [run.labels[scored].astype(np.int64) for run in runs],
+        [run.galaxies[scored] for run in runs],
+    )
+
+
+def test_share(runs: Sequence[Run]) -> float:
+    """Test galaxies over training galaxies, the mean of the folds."""
+    return float(np.mean([len(run.labels[TRUSTED]) / run.content["reached"]["galaxies"] for run in runs]))
+
+
+@dataclass
+class Comparison:
+    """Sides of contrasts on the same galaxies of the same folds, each by its name."""
+
+    sides: dict[str, Side]
+    share: float
+    keep: Callable[[np.ndarray], np.ndarray] | None = None
+    folds: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        first = next(iter(self.sides.values()))
+        self.folds = len(first.logits)
+        for name, other in self.sides.items():
+            for a, b in zip(first.places, other.places, strict=True):
+                if not np.array_equal(a, b):
+                    raise ValueError(
+                        f"{name} scores other galaxies than {next(iter(self.sides))}: they cannot be paired"
+                    )
+
+    def estimate(self, statistic: Any, **factors: float) -> Estimate:
+        """sum of factor x statistic over the sides named; of a single one with ``factors`` 1 its value."""
+        chosen = {name: self.sides[name] for name in factors}
+        kept = [
+            np.ones(len(p), bool) if self.keep is None else self.keep(p) for p in next(iter(chosen.values())).places
+        ]
+        used = [k for k, mask in enumerate(kept) if mask.any()]
+        terms = [(factors[name], [[found.logits[k][:, kept[k]]] for k in used]) for name, found in chosen.items()]
+        labels = [next(iter(chosen.values())).labels[k][kept[k]] for k in used]
+        return crossval.pooled(statistic, terms, labels, test_share=self.share)
+
+
+def compare(keep: Callable[[np.ndarray], np.ndarray] | None = None, **groups: Runs) -> Comparison | None:
+    """The groups of runs on the folds that all have; None where there is no such fold."""
+    found = shared(*groups.values())
+    if not found[0]:
+        return None
+    return Comparison({n: side(runs) for n, runs in zip(groups, found, strict=True)}, test_share(found[0]), keep)
+
+
+# States
+
+
+def states(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> States:
+    """The state of every stored fold at each T of ``ladder`` that a control has, see ``claims.state``.
+
+    A fold without a control is held against the mean of the controls.
+    """
+    found: States = {}
+    for t, runs in ladder.items():
+        reference = [None if run is None else run.content["reached"]["objective"] for run in controls.get(t, [])]
+        known = [value for value in reference if value is not None]
+        if not known:
+            continue
+        held = [*reference, *[None] * len(runs)]
+        found[t] = [
+            _state(run, held[k] if held[k] is not None else float(np.mean(known))) for k, run in enumerate(runs) if run
+        ]
+    return {t: of_folds for t, of_folds in found.items() if of_folds}
+
+
+def _state(run: Run, control: float) -> str:
+    reached = run.content["reached"]
+    return state(reached["nll"], reached["objective"], control, guessing=reached["galaxies"] * math.log(2))
+
+
+def unsettled(title: str, found: States, at: Sequence[float]) -> list[str]:
+    """The temperatures ``at`` which a fold is metastable, in words."""
+    return [
+        f"{title} at T = {t:g} in {found[t].count(METASTABLE)} of {len(found[t])} folds"
+        for t in at
+        if METASTABLE in found.get(t, [])
+    ]
+
+
+def gaussian_states() -> States:
+    """The states of the Gaussian prior on its upward path."""
+    return states(along(experiments.paths()), along(experiments.controls()))
+
+
+def at_best(ladder: Mapping[float, Runs], temperatures: Sequence[float]) -> list[Run | None]:
+    """For each fold its run at T*: of ``temperatures`` that of lowest NLL on the fold's validation galaxies."""
+    folds = zip(*(ladder[t] for t in temperatures), strict=True)
+    return [
+        None if None in runs else min(runs, key=lambda run: run.metric("nll", "validation").value) for runs in folds
+    ]
+
+
+def _guessing(comparison: Comparison, *names: str) -> bool:
+    values = [comparison.estimate("nll", **{name: 1.0}).value for name in names]
+    return all(abs(value - math.log(2)) < NEARLY_GUESSING for value in values)
+
+
+def _equal(a: Side, b: Side) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.logits, b.logits, strict=True))
+
+
+# Every claim
+
+
+def evidence(claim: str) -> Evidence:
+    """What the stored records say of a claim. Raises KeyError for one that nothing is read for."""
+    return READ[claim]()
+
+
+def _c1() -> Evidence:
+    runs, [kept] = stored(experiments.headline()), shared(stored(experiments.headline()))
+    if not kept:
+        return Evidence(lacking=lacking(runs))
+    found = {
+        "AUROC": doubt(kept, "predictive_variance"),
+        "coefficient": adjusted(kept, "predictive_variance"),
+    }
+    beside = {
+        f"AUROC of the {name.replace('_', ' ')}": _shown(doubt(kept, name), ".2f")
+        for name in ("predictive_entropy", "mutual_information")
+    }
+    points, [point] = (
+        stored(experiments.baselines()["maximum a posteriori"]),
+        shared(stored(experiments.baselines()["maximum a posteriori"])),
+    )
+    if point:
+        beside["AUROC of the entropy of one deterministic network"] = _shown(doubt(point, "predictive_entropy"), ".2f")
+    beside |= trust(kept)
+    return _at_cold(found, len(kept), lacking(runs), beside=beside)
+
+
+def doubt(runs: Sequence[Run], uncertainty: str) -> Estimate:
+    """The AUROC of an uncertainty for uncertain against confident test galaxies, the mean of the networks."""
+    trusted, doubted = side(runs, TRUSTED), side(runs, DOUBTED)
+    return crossval.auroc(uncertainty, trusted.logits, doubted.logits, doubted.places, test_share=test_share(runs))
+
+
+def adjusted(runs: Sequence[Run], uncertainty: str) -> Estimate:
+    """The log odds that a galaxy is uncertain, per standard deviation of an uncertainty, other things being equal."""
+    trusted, doubted = side(runs, TRUSTED), side(runs, DOUBTED)
+    covariates = _covariates()
+    return crossval.coefficient(
+        uncertainty,
+        trusted.logits,
+        doubted.logits,
+        doubted.places,
+        [covariates[p] for p in trusted.places],
+        [covariates[p] for p in doubted.places],
+        test_share=test_share(runs),
+    )
+
+
+def _covariates() -> np.ndarray:
+    """log size, log lit pixels, redshift and class of every galaxy of MiraBest, (1256, 4)."""
+    table = catalogue()
+    return np.stack([np.log(table.size), np.log(table.lit_pixels), table.redshift, table.code // 100], axis=1)
+
+
+def trust(runs: Sequence[Run]) -> dict[str, str]:
+    """What trust in the predictions for uncertain galaxies deserves: error and NLL, the mean of the networks."""
+    spread = {name: [run.metric(name, DOUBTED).value for run in runs] for name in ("error_percent", "nll")}
+    said = {
+        "error_percent": ("error on the uncertain galaxies", ".0f", " %"),
+        "nll": ("NLL on the uncertain galaxies", ".2f", " nats"),
+    }
+    return {
+        title: f"{np.mean(spread[name]):{spec}}{unit}, {min(spread[name]):{spec}} to {max(spread[name]):{spec}} by network"
+        for name, (title, spec, unit) in said.items()
+    }
+
+
+def _c2() -> Evidence:
+    groups = {name: stored(experiments.headline(prior=name)) for name in ("gaussian", experiments.SPARSE)}
+    missing, found = lacking(*groups.values()), compare(sparse=groups[experiments.SPARSE], gaussian=groups["gaussian"])
+    if found is None:
+        return Evidence(lacking=missing)
+    excess = Excess(metrics.METRICS["classwise_uce_percent"])
+    estimates = {
+        "excess": found.estimate(excess, sparse=1.0, gaussian=-1.0),
+        "NLL": found.estimate("nll", sparse=1.0, gaussian=-1.0),
+    }
+    sparse = experiments.SPARSE
+    control = {experiments.COLD: stored(experiments.headline(experiments.FEW, prior=sparse, **experiments.LABEL_FREE))}
+    own = states({experiments.COLD: groups[sparse]}, control)
+    beside = {}
+    for title, runs in along(experiments.matched()).items():
+        other = "gaussian" if title.startswith("Laplace") else sparse
+        pair = compare(a=runs, b=groups[other])
+        if pair:
+            sign = 1.0 if other == "gaussian" else -1.0  # always the sparser shape minus the Gaussian
+            numbers = {"excess": pair.estimate(excess, a=sign, b=-sign), "NLL": pair.estimate("nll", a=sign, b=-sign)}
+            beside[f"{title}, sparse minus Gaussian"] = (
+                f"{_shown(numbers['excess'], '+.1f')} points, {_shown(numbers['NLL'], '+.3f')} nats"
+            )
+    metastable = unsettled("Laplace mixture", own, [experiments.COLD])
+    return _at_cold(estimates, found.folds, missing, metastable=metastable, beside=beside)
+
+
+def pruned() -> list[Pruning]:
+    """The pruning records of the headline networks, those that are stored."""
+    return [record for record in stored(experiments.headline(), Pruning) if record is not None]
+
+
+def _pruning(records: Sequence[Pruning], *at: tuple[str, str, float]) -> Comparison:
+    """Sides by name: pairs of a ranking and a fraction."""
+    share = float(np.mean([len(r.labels) / _trained(r) for r in records]))
+    sides = {
+        name: Side([r.at(ranking, f) for r in records], [r.labels for r in records], [r.galaxies for r in records])
+        for name, ranking, f in at
+    }
+    return Comparison(sides, share)
+
+
+def _trained(record: Pruning) -> int:
+    run = find(record.config)
+    return run.content["reached"]["galaxies"] if run is not None else 584
+
+
+def _c3() -> Evidence:
+    records = pruned()
+    if not records:
+        return Evidence(lacking=len(experiments.headline()))
+    found = _pruning(records, ("pruned", "snr", 0.3), ("random", "random", 0.3), ("whole", "snr", 0.0))
+    wrong = {
+        name: np.concatenate([_wrong(x, y) for x, y in zip(s.logits, s.labels, strict=True)])
+        for name, s in found.sides.items()
+    }
+    beside = {
+        "error, score interval": f"{crossval.paired_error_interval(wrong['pruned'], wrong['whole']):+.1f} points",
+        "NLL, random pruning": f"{_shown(found.estimate('nll', random=1.0, whole=-1.0), '+.3f')} nats",
+    }
+    estimate = found.estimate("nll", pruned=1.0, whole=-1.0)
+    return _of_pruning(
+        {"NLL": estimate}, records, [] if not _guessing(found, "pruned", "whole") else ["both sides guess"], beside
+    )
+
+
+def _wrong(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return metrics.METRICS["error_percent"].columns(logits, labels)[0] > 0
+
+
+def _c4() -> Evidence:
+    records = pruned()
+    if not records:
+        return Evidence(lacking=len(experiments.headline()))
+    share = float(np.mean([len(r.labels) / _trained(r) for r in records]))
+
+    def further(ranking: str) -> Estimate:
+        rises = [nll_rises(records, name) for name in ("snr", ranking)]
+        return crossval.share_contrast(*rises, FRACTIONS, margin=LARGEST_RISE, test_share=share)
+
+    same = all(np.array_equal(r.logits["snr"], r.logits["fisher"]) for r in records)
+    beside = {}
+    if all("released_fisher" in r.logits for r in records):
+        beside["Adam's second moment in place of the Fisher information, as released"] = _shown(
+            further("released_fisher"), "+.2f"
+        )
+    return _of_pruning({"kept": further("fisher")}, records, ["equal logits"] if same else [], beside)
+
+
+def _c5() -> Evidence:
+    records = pruned()
+    if not records:
+        return Evidence(lacking=len(experiments.headline()))
+    estimates, statistic = {}, Excess(STATISTICS["uce_fri_minus_frii_percent"])
+    equal = []
+    for ranking in ("snr", "fisher"):
+        for percent in (30, 60, 90):
+            found = _pruning(records, ("pruned", ranking, percent / 100), ("whole", "snr", 0.0))
+            estimates[f"{ranking}, {percent} %"] = found.estimate(statistic, pruned=1.0, whole=-1.0)
+            equal.append(_equal(found.sides["pruned"], found.sides["whole"]))
+    return _of_pruning(estimates, records, ["equal logits"] if all(equal) else [], {})
+
+
+def _c10() -> Evidence:
+    records = pruned()
+    if not records:
+        return Evidence(lacking=len(experiments.headline()))
+    found = _pruning(records, ("pruned", "snr", 0.3), ("whole", "snr", 0.0))
+    equal = ["equal logits"] if _equal(found.sides["pruned"], found.sides["whole"]) else []
+    return _of_pruning({"entropy": relative_change(found)}, records, equal, {})
+
+
+def relative_change(found: Comparison) -> Estimate:
+    """100 (mean H of "pruned" over that of "whole" - 1), in percent, both pooled."""
+    pruned_side, whole = found.sides["pruned"], found.sides["whole"]
+    half = len(whole.logits[0])
+    both = Side(
+        [np.concatenate(p) for p in zip(pruned_side.logits, whole.logits, strict=True)], whole.labels, whole.places
+    )
+
+    def columns(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return predictive_entropy(logits[:-half]), predictive_entropy(logits[-half:])
+
+    ratio = metrics.Metric(columns, lambda a, b: 100 * (a.mean(-1) / b.mean(-1) - 1), needs_labels=False)
+    return Comparison({"both": both}, found.share).estimate(ratio, both=1.0)
+
+
+def _of_pruning(
+    estimates: dict[str, Estimate], records: Sequence[Pruning], vacuous: list[str], beside: dict[str, str]
+) -> Evidence:
+    missing = len(experiments.headline()) - len(records)
+    return _at_cold(estimates, len(records), missing, vacuous=vacuous, beside=beside)
+
+
+def _at_cold(
+    estimates: dict[str, Estimate],
+    folds: int,
+    missing: int,
+    *,
+    metastable: Sequence[str] = (),
+    vacuous: Sequence[str] = (),
+    beside: Mapping[str, str] | None = None,
+) -> Evidence:
+    """The evidence of a claim that rests on T = 0.01 of the Gaussian prior."""
+    found = gaussian_states()
+    rests = [*unsettled("Gaussian", found, [experiments.COLD]), *metastable]
+    return Evidence(estimates, folds, missing, {"ELBO": found}, rests, vacuous, dict(beside or {}))
+
+
+def _c6() -> Evidence:
+    ladder = along(experiments.paths())
+    found = states(ladder, along(experiments.controls()))
+    missing = lacking(*ladder.values())
+    read = cold_effect(ladder, found)
+    if read is None or experiments.WARM not in found:
+        return Evidence(lacking=missing, states={"ELBO": found})
+    estimates, folds, beside, vacuous = read
+    metastable = unsettled("Gaussian", found, [experiments.WARM])
+    return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside)
+
+
+def cold_effect(
+    ladder: Mapping[float, Runs], found: States
+) -> tuple[dict[str, Estimate], int, dict[str, str], list[str]] | None:
+    """Both contrasts of C6, their folds, what stands beside, and whether they compare nothing; None if not run."""
+    temperatures = learning(found)
+    if not temperatures:
+        return None
+    best = at_best(ladder, temperatures)
+    groups = {"hot": ladder[experiments.WARM], "last": ladder[max(temperatures)], "best": best}
+    pairs = compare(**groups)
+    if pairs is None:
+        return None
+    estimates = {"a": pairs.estimate("nll", hot=1.0, best=-1.0), "b": pairs.estimate("nll", last=1.0, best=-1.0)}
+    chosen = [run.config.temperature for run in best if run is not None]
+    beside = {
+        "T* by fold": ", ".join(f"{t:g}" for t in chosen),
+        "the largest T at which every fold learns": f"{max(temperatures):g}",
+    }
+    for title, keep in UNSEEN.items():
+        unseen = compare(keep, **groups)
+        numbers = [unseen.estimate("nll", **{side: 1.0, "best": -1.0}) for side in ("hot", "last")]
+        beside[title] = "; ".join(f"{name}: {_shown(n, '+.3f')} nats" for name, n in zip("ab", numbers, strict=True))
+    return estimates, pairs.folds, beside, ["both sides guess"] if _guessing(pairs, *groups) else []
+
+
+def _not_chosen_on(places: np.ndarray) -> np.ndarray:
+    return ~catalogue().chosen_on[places]
+
+
+def _not_fold_0(places: np.ndarray) -> np.ndarray:
+    return catalogue().fold[places] != 0
+
+
+UNSEEN = {
+    "without the galaxies that the first edition was chosen on": _not_chosen_on,
+    "without fold 0, which judged the first edition": _not_fold_0,
+}
+"""Galaxies that nothing was chosen or judged on before."""
+
+
+def _c7() -> Evidence:
+    ladders = {title: along(groups) for title, groups in experiments.objectives().items()}
+    controls = along(experiments.controls())
+    found = {title: states(ladder, controls) for title, ladder in ladders.items()}
+    elbo, other = ladders["ELBO"], ladders["PAC²"]
+    temperatures = learning(found["ELBO"])
+    missing = lacking(*(other[t] for t in temperatures))
+    pairs = {t: compare(other=other[t], elbo=elbo[t]) for t in temperatures}
+    if not pairs or None in pairs.values():
+        return Evidence(lacking=missing, states=found)
+    estimates = {f"T = {t:g}": pair.estimate("nll", other=1.0, elbo=-1.0) for t, pair in pairs.items()}
+    metastable = unsettled("PAC²", found["PAC²"], temperatures)
+    vacuous = ["both sides guess"] if all(_guessing(pair, "other", "elbo") for pair in pairs.values()) else []
+    folds = min(pair.folds for pair in pairs.values())
+    return Evidence(estimates, folds, missing, found, metastable, vacuous)
+
+
+def _c8a() -> Evidence:
+    groups = experiments.orbit()
+    trained, plain = stored(groups["D4 orbit"]), stored(groups["none"], OnOrbit)
+    missing = lacking(trained, plain)
+    runs, records = shared(trained, plain)
+    if not runs:
+        return Evidence(lacking=missing)
+    other = Side([r.logits for r in records], [r.labels for r in records], [r.galaxies for r in records])
+    found = Comparison({"orbit": side(runs), "none": other}, test_share(runs))
+    vacuous = ["both sides guess"] if _guessing(found, "orbit", "none") else []
+    return Evidence({"NLL": found.estimate("nll", orbit=1.0, none=-1.0)}, found.folds, missing, {}, (), vacuous)
+
+
+def _c8b() -> Evidence:
+    ladders, controls = {t: along(g) for t, g in experiments.augmentations().items()}, along(experiments.controls())
+    titles = {"D4": "random D4", "rotation": "random rotation"}
+    found = {title: states(ladders[title], controls) for title in titles.values()}
+    missing = lacking(*(runs for title in titles.values() for runs in ladders[title].values()))
+    read = {part: cold_effect(ladders[title], found[title]) for part, title in titles.items()}
+    if None in read.values():
+        return Evidence(lacking=missing, states=found)
+    estimates = {part: numbers["b"] for part, (numbers, *_) in read.items()}
+    vacuous = [f"{part}: {said}" for part, (*_, words) in read.items() for said in words]
+    beside = {f"{part}, {name}": said for part, (_, _, texts, _) in read.items() for name, said in texts.items()}
+    return Evidence(estimates, min(folds for _, folds, _, _ in read.values()), missing, found, (), vacuous, beside)
+
+
+def _shown(estimate: Estimate, spec: str) -> str:
+    return f"{estimate.interval(0.95):{spec}}"
+
+
+READ: dict[str, Callable[[], Evidence]] = {
+    "C1": _c1,
+    "C2": _c2,
+    "C3": _c3,
+    "C4": _c4,
+    "C5": _c5,
+    "C6": _c6,
+    "C7": _c7,
+    "C8a": _c8a,
+    "C8b": _c8b,
+    "C9": Evidence,
+    "C10": _c10,
+}
+"""What is read for every claim."""
