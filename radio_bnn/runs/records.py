@@ -32,7 +32,7 @@ SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
-DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint32")
+DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
 PROTOCOLS = ("published", "published_2021", "preview", "converged", "annealed")
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
