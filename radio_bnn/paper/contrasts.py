@@ -1,89 +1,134 @@
-"""Contrasts between groups of stored runs, paired over training seeds and galaxies; curves along one setting."""
+"""Contrasts of stored runs on the folds that they share, paired by galaxy; curves along one setting.
+
+Groups of runs have one run for each fold, in the order of the folds, or None where it is not stored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from radio_bnn.config import Config
-from radio_bnn.evaluation.metrics import Metric, resolve
-from radio_bnn.evaluation.resampling import Interval, contrast
+from radio_bnn.evaluation import crossval
+from radio_bnn.evaluation.crossval import Estimate
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.runs.records import Run, find
 
 Runs = Sequence[Run | None]
 Key = TypeVar("Key")
-
-
-class Contrast(NamedTuple):
-    """A contrast and the number of ``runs`` of each group on which it stands; ``interval`` None: not run."""
-
-    interval: Interval | None
-    runs: int
-
-    def __format__(self, spec: str) -> str:
-        return "not run" if self.interval is None else f"{self.interval:{spec}}"
+DOUBTED, TRUSTED = "uncertain", "test"
 
 
 class Point(NamedTuple):
-    """One point of a curve: a value with its interval, and the values of the single seeds."""
+    """One point of a curve: a value with its interval, and the values of the single folds."""
 
     interval: Interval
     values: list[float]
 
 
-def stored(configs: Sequence[Config]) -> list[Run | None]:
-    """The stored runs of ``configs``, in order; None where a run is not stored."""
-    return [find(config) for config in configs]
+class Side(NamedTuple):
+    """One side of a contrast: of every fold logits (S, N, 2), labels (N,), and which galaxies they are, (N,)."""
+
+    logits: list[np.ndarray]
+    labels: list[np.ndarray]
+    places: list[np.ndarray]
+
+
+def stored(configs: Sequence[Config], kind: type = Run) -> list[Any]:
+    """The stored records of ``configs``, in order; None where one is not stored."""
+    return [find(config, kind) for config in configs]
 
 
 def along(groups: Mapping[Key, Sequence[Config]]) -> dict[Key, list[Run | None]]:
-    """``stored`` of each group: {key: runs}, such as {T: runs} of ``experiments.ladder``."""
+    """``stored`` of each group, such as {T: runs}."""
     return {key: stored(configs) for key, configs in groups.items()}
 
 
-def stored_terms(terms: Sequence[tuple[float, Sequence[Config]]]) -> list[tuple[float, list[Run | None]]]:
-    """``stored`` of each group of ``experiments.terms``, with its factor, for ``of_runs``."""
-    return [(factor, stored(configs)) for factor, configs in terms]
+def lacking(*groups: Sequence[Any]) -> int:
+    """How many records the groups lack."""
+    return sum(record is None for group in groups for record in group)
 
 
-def of_runs(
-    statistic: str | Metric, terms: Sequence[tuple[float, Runs]], *, scored: str | tuple[str, str] = "test"
-) -> Contrast:
-    """``resampling.contrast`` of stored runs on the seeds for which every group has its run.
-
-    ``scored`` names a set of galaxies, or for ``metrics.auroc_of`` two, (a, b), of which b should be less certain; they
-    are resampled within each. Raises ValueError for an unknown statistic, one that does not fit ``scored``, and runs
-    that score different galaxies.
-    """
-    metric, sets = resolve(statistic), (scored,) if isinstance(scored, str) else scored
-    if len(sets) != 1 + metric.between_sets:
-        raise ValueError(f"scored={scored!r}: metrics.auroc_of takes two sets of galaxies, any other statistic one")
-    whole = [row for row in zip(*(runs for _, runs in terms), strict=True) if None not in row]
-    if not whole:
-        return Contrast(None, 0)
-    labels = [shared_labels([run.labels[name] for row in whole for run in row]) for name in sets]
-    member = np.repeat(np.arange(len(sets)), [len(of_set) for of_set in labels])
-    logits = [[np.concatenate([run.logits[name] for name in sets], axis=1) for run in row] for row in whole]
-    paired = [(factor, group) for (factor, _), group in zip(terms, zip(*logits, strict=True), strict=True)]
-    found = contrast(metric, paired, member if metric.between_sets else labels[0], strata=member)
-    return Contrast(found, len(whole))
+def shared(*groups: Sequence[Any]) -> list[list[Any]]:
+    """The groups on the folds that all of them have, at most as many as the shortest has."""
+    rows = [row for row in zip(*groups, strict=False) if None not in row]
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in groups]
 
 
-def shared_labels(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """The labels (N,) that all runs share, int64. Raises ValueError if the runs score different galaxies."""
-    if any(not np.array_equal(other, labels[0]) for other in labels):
-        raise ValueError("the runs score different galaxies: they cannot be paired")
-    return labels[0].astype(np.int64)
+def side(runs: Sequence[Run], scored: str = TRUSTED) -> Side:
+    """What ``runs`` predict for one of their sets."""
+    return Side(
+        [run.logits_of(scored) for run in runs],
+        [run.labels[scored].astype(np.int64) for run in runs],
+        [run.galaxies[scored] for run in runs],
+    )
+
+
+def test_share(runs: Sequence[Run]) -> float:
+    """Test galaxies over training galaxies, the mean of the folds."""
+    return float(np.mean([len(run.labels[TRUSTED]) / run.content["reached"]["galaxies"] for run in runs]))
+
+
+@dataclass
+class Comparison:
+    """Sides of contrasts on the same galaxies of the same folds, each by its name."""
+
+    sides: dict[str, Side]
+    share: float
+    keep: Callable[[np.ndarray], np.ndarray] | None = None
+    folds: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        first = next(iter(self.sides.values()))
+        self.folds = len(first.logits)
+        for name, other in self.sides.items():
+            for a, b in zip(first.places, other.places, strict=True):
+                if not np.array_equal(a, b):
+                    raise ValueError(
+                        f"{name} scores other galaxies than {next(iter(self.sides))}: they cannot be paired"
+                    )
+
+    def estimate(self, statistic: Any, **factors: float) -> Estimate:
+        """sum of factor x statistic over the sides named; of a single one with ``factors`` 1 its value."""
+        chosen = {name: self.sides[name] for name in factors}
+        kept = [
+            np.ones(len(p), bool) if self.keep is None else self.keep(p) for p in next(iter(chosen.values())).places
+        ]
+        used = [k for k, mask in enumerate(kept) if mask.any()]
+        terms = [(factors[name], [[found.logits[k][:, kept[k]]] for k in used]) for name, found in chosen.items()]
+        labels = [next(iter(chosen.values())).labels[k][kept[k]] for k in used]
+        return crossval.pooled(statistic, terms, labels, test_share=self.share)
+
+
+def compare(keep: Callable[[np.ndarray], np.ndarray] | None = None, **groups: Runs) -> Comparison | None:
+    """The groups of runs on the folds that all have; None where there is no such fold."""
+    found = shared(*groups.values())
+    if not found[0]:
+        return None
+    return Comparison({n: side(runs) for n, runs in zip(groups, found, strict=True)}, test_share(found[0]), keep)
 
 
 def curve(by_value: Mapping[float, Runs], name: str) -> dict[float, Point | None]:
-    """A metric of the test galaxies, or the last epoch's value of a history, at each setting; None where not run.
+    """A metric of the held-out galaxies, or what training reached, at each setting; None where not run.
 
-    Intervals of metrics are 95 % over galaxies and seeds; those of a history are the range of the seeds.
+    ``name``: a metric of ``metrics.METRICS``, or "train_nll" and "kl_per_weight" of the last epoch. Intervals of
+    metrics are those of ``crossval.pooled``, those of a training the range of the folds.
     """
-    return {value: _point([run for run in runs if run is not None], name) for value, runs in by_value.items()}
+    return {value: point([run for run in runs if run is not None], name) for value, runs in by_value.items()}
+
+
+def point(runs: Sequence[Run], name: str) -> Point | None:
+    """The point of a curve that ``runs`` make; None without any."""
+    if not runs:
+        return None
+    if name in runs[0].content["history"]:
+        values = [run.content["history"][name][-1] for run in runs]
+        return Point(Interval(float(np.mean(values)), min(values), max(values)), values)
+    estimate = compare(runs=runs).estimate(name, runs=1.0)
+    return Point(estimate.interval(0.95), list(map(float, estimate.by_fold)))
 
 
 def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, Point | None]:
@@ -92,12 +137,3 @@ def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, P
         at: point and Point(Interval(*(factor * x for x in point.interval)), [factor * x for x in point.values])
         for at, point in points.items()
     }
-
-
-def _point(runs: list[Run], name: str) -> Point | None:
-    if not runs:
-        return None
-    if name in runs[0].content["history"]:
-        values = [run.content["history"][name][-1] for run in runs]
-        return Point(Interval(float(np.mean(values)), min(values), max(values)), values)
-    return Point(of_runs(name, [(1.0, runs)]).interval, [run.metric(name).value for run in runs])

@@ -8,107 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from radio_bnn.config import Config
 from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.predictive import predictive_entropy
 from radio_bnn.paper import experiments
 from radio_bnn.paper.claims import LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
+from radio_bnn.paper.contrasts import (
+    DOUBTED,
+    TRUSTED,
+    Comparison,
+    Runs,
+    Side,
+    along,
+    compare,
+    lacking,
+    shared,
+    side,
+    stored,
+    test_share,
+)
 from radio_bnn.paper.on_orbit import OnOrbit
 from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, nll_rises
 from radio_bnn.runs.records import Run, find
 
-Runs = Sequence[Run | None]
 States = dict[float, list[str]]
-DOUBTED, TRUSTED = "uncertain", "test"
-
-
-class Side(NamedTuple):
-    """One side of a contrast: logits (S, N, 2) and labels (N,) of the scored galaxies of each fold, and which they are."""
-
-    logits: list[np.ndarray]
-    labels: list[np.ndarray]
-    places: list[np.ndarray]
-
-
-def stored(configs: Sequence[Config], kind: type = Run) -> list[Any]:
-    """The stored records of ``configs``, in order; None where one is not stored."""
-    return [find(config, kind) for config in configs]
-
-
-def along(groups: Mapping[Any, Sequence[Config]]) -> dict[Any, list[Run | None]]:
-    """``stored`` of each group, such as {T: runs}."""
-    return {key: stored(configs) for key, configs in groups.items()}
-
-
-def lacking(*groups: Sequence[Any]) -> int:
-    """How many records the groups lack."""
-    return sum(record is None for group in groups for record in group)
-
-
-def shared(*groups: Sequence[Any]) -> list[list[Any]]:
-    """The groups on the folds that all of them have, at most as many as the shortest has."""
-    rows = [row for row in zip(*groups, strict=False) if None not in row]
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in groups]
-
-
-def side(runs: Sequence[Run], scored: str = TRUSTED) -> Side:
-    """What ``runs`` predict for one of their sets."""
-    return Side(
-        [run.logits_of(scored) for run in runs],
-        [run.labels[scored].astype(np.int64) for run in runs],
-        [run.galaxies[scored] for run in runs],
-    )
-
-
-def test_share(runs: Sequence[Run]) -> float:
-    """Test galaxies over training galaxies, the mean of the folds."""
-    return float(np.mean([len(run.labels[TRUSTED]) / run.content["reached"]["galaxies"] for run in runs]))
-
-
-@dataclass
-class Comparison:
-    """Sides of contrasts on the same galaxies of the same folds, each by its name."""
-
-    sides: dict[str, Side]
-    share: float
-    keep: Callable[[np.ndarray], np.ndarray] | None = None
-    folds: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        first = next(iter(self.sides.values()))
-        self.folds = len(first.logits)
-        for name, other in self.sides.items():
-            for a, b in zip(first.places, other.places, strict=True):
-                if not np.array_equal(a, b):
-                    raise ValueError(
-                        f"{name} scores other galaxies than {next(iter(self.sides))}: they cannot be paired"
-                    )
-
-    def estimate(self, statistic: Any, **factors: float) -> Estimate:
-        """sum of factor x statistic over the sides named; of a single one with ``factors`` 1 its value."""
-        chosen = {name: self.sides[name] for name in factors}
-        kept = [
-            np.ones(len(p), bool) if self.keep is None else self.keep(p) for p in next(iter(chosen.values())).places
-        ]
-        used = [k for k, mask in enumerate(kept) if mask.any()]
-        terms = [(factors[name], [[found.logits[k][:, kept[k]]] for k in used]) for name, found in chosen.items()]
-        labels = [next(iter(chosen.values())).labels[k][kept[k]] for k in used]
-        return crossval.pooled(statistic, terms, labels, test_share=self.share)
-
-
-def compare(keep: Callable[[np.ndarray], np.ndarray] | None = None, **groups: Runs) -> Comparison | None:
-    """The groups of runs on the folds that all have; None where there is no such fold."""
-    found = shared(*groups.values())
-    if not found[0]:
-        return None
-    return Comparison({n: side(runs) for n, runs in zip(groups, found, strict=True)}, test_share(found[0]), keep)
 
 
 # States
@@ -177,25 +104,21 @@ def evidence(claim: str) -> Evidence:
 
 
 def _c1() -> Evidence:
-    runs, [kept] = stored(experiments.headline()), shared(stored(experiments.headline()))
-    if not kept:
-        return Evidence(lacking=lacking(runs))
+    every = stored(experiments.headline())
+    [runs], [point] = shared(every), shared(stored(experiments.baselines()["maximum a posteriori"]))
+    if not runs:
+        return Evidence(lacking=lacking(every))
     found = {
-        "AUROC": doubt(kept, "predictive_variance"),
-        "coefficient": adjusted(kept, "predictive_variance"),
+        "AUROC": doubt(runs, "predictive_variance"),
+        "coefficient": adjusted(runs, "predictive_variance"),
     }
     beside = {
-        f"AUROC of the {name.replace('_', ' ')}": _shown(doubt(kept, name), ".2f")
+        f"AUROC of the {name.replace('_', ' ')}": _shown(doubt(runs, name), ".2f")
         for name in ("predictive_entropy", "mutual_information")
     }
-    points, [point] = (
-        stored(experiments.baselines()["maximum a posteriori"]),
-        shared(stored(experiments.baselines()["maximum a posteriori"])),
-    )
     if point:
         beside["AUROC of the entropy of one deterministic network"] = _shown(doubt(point, "predictive_entropy"), ".2f")
-    beside |= trust(kept)
-    return _at_cold(found, len(kept), lacking(runs), beside=beside)
+    return _at_cold(found, len(runs), lacking(every), beside=beside | trust(runs))
 
 
 def doubt(runs: Sequence[Run], uncertainty: str) -> Estimate:
@@ -227,15 +150,13 @@ def _covariates() -> np.ndarray:
 
 def trust(runs: Sequence[Run]) -> dict[str, str]:
     """What trust in the predictions for uncertain galaxies deserves: error and NLL, the mean of the networks."""
-    spread = {name: [run.metric(name, DOUBTED).value for run in runs] for name in ("error_percent", "nll")}
-    said = {
-        "error_percent": ("error on the uncertain galaxies", ".0f", " %"),
-        "nll": ("NLL on the uncertain galaxies", ".2f", " nats"),
-    }
-    return {
-        title: f"{np.mean(spread[name]):{spec}}{unit}, {min(spread[name]):{spec}} to {max(spread[name]):{spec}} by network"
-        for name, (title, spec, unit) in said.items()
-    }
+    said = {"error_percent": ("error", ".0f", "%"), "nll": ("NLL", ".2f", "nats")}
+    found = {}
+    for name, (title, spec, unit) in said.items():
+        values = [run.metric(name, DOUBTED).value for run in runs]
+        span = f"{min(values):{spec}} to {max(values):{spec}} by network"
+        found[f"{title} on the uncertain galaxies"] = f"{np.mean(values):{spec}} {unit}, {span}"
+    return found
 
 
 def _c2() -> Evidence:
