@@ -36,7 +36,7 @@ class Interval(NamedTuple):
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def _percentiles(value: float, replicates: np.ndarray, level: float) -> Interval:
+def percentiles(value: float, replicates: np.ndarray, level: float) -> Interval:
     """The central ``level`` of the replicates; those in which the statistic is not defined (nan) are left out."""
     check_fraction("level", level)
     defined = replicates[~np.isnan(replicates)]
@@ -78,11 +78,11 @@ def contrast(
         parts = [[metric.reduce(*(column[index] for column in run)) for run in runs] for runs in columns]
         return sum(factor * np.stack(part) for (factor, _), part in zip(terms, parts, strict=True))
 
-    drawn = _resampled(strata, resamples, np.random.default_rng(seed))
+    drawn = resampled(strata, resamples, np.random.default_rng(seed))
     replicates = np.concatenate([combined(index) for index in drawn], axis=1)
     chosen = np.random.default_rng([seed, 1]).integers(len(replicates), size=replicates.shape)
     means = np.take_along_axis(replicates, chosen, axis=0).mean(axis=0)
-    return _percentiles(combined(np.arange(len(strata))).mean(), means, level)
+    return percentiles(combined(np.arange(len(strata))).mean(), means, level)
 
 
 def _paired(groups: Sequence[Sequence[ArrayLike]]) -> list[list[np.ndarray]]:
@@ -103,11 +103,13 @@ def _checked_strata(strata: ArrayLike | None, n: int) -> np.ndarray:
     return strata
 
 
-def _resampled(strata: np.ndarray, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def resampled(
+    strata: np.ndarray, resamples: int, rng: np.random.Generator, *, block: int | None = None
+) -> Iterator[np.ndarray]:
     """Galaxies (b, N) that replace each by one of its stratum, in blocks of b that fit in memory."""
     _, stratum, count = np.unique(strata, return_inverse=True, return_counts=True)
     members, first, size = stratum.argsort(kind="stable"), (count.cumsum() - count)[stratum], count[stratum]
-    block = max(1, BLOCK // len(strata))
+    block = block or max(1, BLOCK // len(strata))
     for start in range(0, resamples, block):
         shape = min(block, resamples - start), len(strata)
         yield members[first + rng.integers(size, size=shape)]
@@ -171,7 +173,7 @@ def summarise(
         summary[name] = bootstrap(metric, logits, labels, resamples=resamples, level=level, seed=seed)
         null = calibrated_null(metric, logits, resamples=resamples, seed=seed) if name in CALIBRATION else np.nan
         if not np.isnan(null).all():
-            middle, low, high = _percentiles(np.nanmedian(null), null, level)
+            middle, low, high = percentiles(np.nanmedian(null), null, level)
             summary[name.replace("_percent", "_null_percent")] = Interval(middle, low, high)
             summary[name.replace("_percent", "_excess_percent")] = Interval(value - middle, value - high, value - low)
     return {name: interval._asdict() for name, interval in summary.items()}
