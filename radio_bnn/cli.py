@@ -77,7 +77,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     text = "Train the runs of a queue that are not stored yet, then make what is measured on them. `book` is everything"
     text += " that the book reads. A killed sweep continues where it was."
     command = commands.add_parser("sweep", help="train the runs of a queue", description=text)
-    command.add_argument("queue", metavar="QUEUE", help="`book`, a chapter such as priors, or `convergence`")
+    command.add_argument("queue", metavar="QUEUE", help="`book`, a chapter such as priors, or a part such as path")
     command.add_argument("--out", type=Path, metavar="DIR", help="where records go (default: the book's results)")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler instead of own processes")
@@ -96,10 +96,10 @@ def sweep(options: argparse.Namespace) -> None:
     if options.list:
         print(experiments.report(options.queue, folder))
         return
-    from radio_bnn.paper import convergence, protocol, pruning
+    from radio_bnn.paper import protocol, pruning
     from radio_bnn.runs.sweep import run_queue
 
-    measures = {"pruning": pruning.measure, "convergence": convergence.measure, "objective": protocol.measure}
+    measures = {"pruning": pruning.measure, "objective": protocol.measure}
     try:
         written = run_queue(wanted, folder, measures, workers=options.workers, scheduler=options.scheduler)
     except RuntimeError as error:  # some failed; the message names them, the others are stored

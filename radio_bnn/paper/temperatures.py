@@ -1,0 +1,170 @@
+"""What trainings have reached at each temperature, on which way they came there, and whether they have settled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from radio_bnn.evaluation.resampling import Interval
+from radio_bnn.paper import contrasts, experiments, tables
+from radio_bnn.paper.claims import ADVANTAGE, GUESSES, LEARNS, METASTABLE
+from radio_bnn.paper.contrasts import Point, Runs, along, shared
+from radio_bnn.paper.evidence import states
+from radio_bnn.runs.records import Run
+
+# What a longer training would not change if it had settled: title, how it is read of a run, format.
+QUANTITIES = {
+    "objective J [nats]": (lambda run: run.content["reached"]["objective"], ".0f"),
+    "training NLL [nats]": (lambda run: run.content["reached"]["nll"], ".0f"),
+    "KL divergence [nats]": (lambda run: run.content["reached"]["complexity"], ",.0f"),
+    "mean log σ": (lambda run: run.content["history"]["mean_rho"][-1], ".3f"),
+    "validation NLL [nats per galaxy]": (lambda run: run.metric("nll", "validation").value, ".3f"),
+    "held-out NLL [nats per galaxy]": (lambda run: run.metric("nll").value, ".3f"),
+}
+
+
+def objective_over_guessing(ladder: Mapping[float, Runs]) -> dict[float, Point | None]:
+    """J over N ln 2 at each T: below 1 a training costs less than guessing at no cost; mean and range of the folds."""
+    found = {}
+    for t, runs in ladder.items():
+        values = [_reached(run, "objective") for run in runs if run is not None]
+        found[t] = Point(Interval(float(np.mean(values)), min(values), max(values)), values) if values else None
+    return found
+
+
+def _reached(run: Run, quantity: str) -> float:
+    reached = run.content["reached"]
+    return reached[quantity] / (reached["galaxies"] * math.log(2))
+
+
+def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> str:
+    """At each T: epochs behind, J, the control's J, training and held-out NLL, and the state of the folds, Markdown."""
+    found = states(ladder, controls)
+    rows = []
+    for t, runs in sorted(ladder.items()):
+        here = [run for run in runs if run is not None]
+        if not here:
+            rows.append([f"{t:g}", *["not run"] * 6])
+            continue
+        control = [run.content["reached"]["objective"] for run in controls.get(t, []) if run is not None]
+        rows.append(
+            [
+                f"{t:g}",
+                str((1 + len(here[0].config.path)) * here[0].config.epochs),
+                _span([run.content["reached"]["objective"] for run in here], ".0f"),
+                _span(control, ".0f") if control else "not run",
+                _span([run.content["reached"]["nll"] for run in here], ".0f"),
+                f"{contrasts.point(here, 'nll').interval:.3f}".replace(" ", tables.NO_BREAK),
+                _count(found.get(t, [])),
+            ]
+        )
+    header = ["T", "epochs behind", "J [nats]", "J of the control", "training NLL", "held-out NLL", "folds"]
+    return tables.markdown(header, rows)
+
+
+def fold_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs], title: str) -> str:
+    """A quantity of every fold (rows) at each T (columns), Markdown: a name of QUANTITIES, or "state"."""
+    found, temperatures = states(ladder, controls), sorted(ladder)
+    folds = range(max(map(len, ladder.values())))
+    rows = []
+    for fold in folds:
+        cells = []
+        for t in temperatures:
+            run = ladder[t][fold] if fold < len(ladder[t]) else None
+            if run is None:
+                cells.append("not run")
+            elif title == "state":
+                place = sum(other is not None for other in ladder[t][:fold])
+                cells.append(found[t][place] if t in found else "no control")
+            else:
+                read, spec = QUANTITIES[title]
+                cells.append(f"{read(run):{spec}}")
+        rows.append([f"{fold}", *cells])
+    return tables.markdown(["fold", *(f"T = {t:g}" for t in temperatures)], rows)
+
+
+def _span(values: Sequence[float], spec: str) -> str:
+    """The mean and the range."""
+    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})".replace(" ", tables.NO_BREAK)
+
+
+def _count(found: Sequence[str]) -> str:
+    counts = {name: list(found).count(name) for name in (LEARNS, METASTABLE, GUESSES)}
+    return ", ".join(f"{n} {STATES[name]}" for name, n in counts.items() if n) or "no control"
+
+
+STATES = {LEARNS: "learn", METASTABLE: "metastable", GUESSES: "guess"}
+
+
+# Directions
+
+
+def lowest(ways: Mapping[str, Mapping[float, Runs]]) -> dict[float, str]:
+    """The direction of lowest mean J at each T, on the folds that all directions have, {T: direction}."""
+    found = {}
+    for t in next(iter(ways.values())):
+        groups = shared(*(ways[title][t] for title in ways))
+        if groups[0]:
+            means = {title: _mean(runs) for title, runs in zip(ways, groups, strict=True)}
+            found[t] = min(means, key=means.get)
+    return found
+
+
+def _mean(runs: Sequence[Run]) -> float:
+    return float(np.mean([run.content["reached"]["objective"] for run in runs]))
+
+
+def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
+    """The temperatures at which another direction than upward has a mean J that is more than 2 % lower."""
+    found = []
+    for t in ways["upward"]:
+        for title in ways:
+            mine, other = shared(ways["upward"][t], ways[title][t])
+            if mine and _mean(other) < (1 - ADVANTAGE) * _mean(mine):
+                found.append(t)
+                break
+    return sorted(found)
+
+
+def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
+    """J at each T in every direction, mean and range of the folds, and where upward is not the lowest, Markdown."""
+    marked = path_dependent(ways)
+    rows = []
+    for t in sorted(ways["upward"]):
+        cells = []
+        for title in ways:
+            values = [run.content["reached"]["objective"] for run in ways[title][t] if run is not None]
+            cells.append(f"{_span(values, '.0f')} [{len(values)}]" if values else "not run")
+        rows.append([f"{t:g}", *cells, "path-dependent" if t in marked else ""])
+    return tables.markdown(["T", *(f"{title}, J [nats]" for title in ways), ""], rows)
+
+
+def settled_table(longer: Runs, plain: Runs) -> str:
+    """What three times the epochs change at T = 0.01, against the spread of the folds, as Markdown.
+
+    "settled" is a quantity that changes by less, on average, than its standard deviation over the folds.
+    """
+    long, short = shared(longer, plain)
+    if len(short) < 2:
+        return "Not run."
+    rows = []
+    for title, (read, spec) in QUANTITIES.items():
+        a, b = np.array([read(run) for run in short]), np.array([read(run) for run in long])
+        settled = "yes" if abs(b.mean() - a.mean()) < a.std(ddof=1) else "no"
+        rows.append([title, f"{a.mean():{spec}}", f"{b.mean():{spec}}", f"{a.std(ddof=1):{spec}}", settled])
+    header = [
+        "",
+        f"{short[0].config.epochs} epochs",
+        f"{long[0].config.epochs} epochs",
+        "deviation of the folds",
+        "settled",
+    ]
+    return tables.markdown(header, rows)
+
+
+def gaussian() -> tuple[dict[float, Runs], dict[float, Runs], dict[str, dict[float, Runs]]]:
+    """The stored runs of the Gaussian prior: upward path, controls, and all directions on a few folds."""
+    ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
+    return along(experiments.paths()), along(experiments.controls()), ways
