@@ -74,14 +74,25 @@ def divide(
 
 def overlaps(galaxies: Galaxies, *, arcmin: float = OVERLAP_ARCMIN) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of galaxies within ``arcmin`` of each other, the width of an image: they share sky."""
-    ra, dec = np.radians(galaxies.ra), np.radians(galaxies.dec)
-    position = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    position = _position(galaxies)
     chord = 2 * np.sin(np.radians(arcmin / 60) / 2)
     pairs = []
     for i, place in enumerate(position):
         near = np.flatnonzero(np.linalg.norm(position[i + 1 :] - place, axis=1) <= chord)
         pairs += [(i, int(i + 1 + j)) for j in near]
     return pairs
+
+
+def separation(galaxies: Galaxies, i: int, j: int) -> float:
+    """How far galaxies ``i`` and ``j`` are apart on the sky, arcmin."""
+    a, b = _position(galaxies)[[i, j]]
+    return float(np.degrees(2 * np.arcsin(min(np.linalg.norm(a - b) / 2, 1.0))) * 60)
+
+
+def _position(galaxies: Galaxies) -> np.ndarray:
+    """Unit vectors (N, 3)."""
+    ra, dec = np.radians(galaxies.ra), np.radians(galaxies.dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def assign(galaxies: Galaxies, pairs: Sequence[tuple[int, int]] = (), *, seed: int = 0) -> Folds:
@@ -203,6 +214,11 @@ class Catalogue(NamedTuple):
     size: np.ndarray
     lit_pixels: np.ndarray
     chosen_on: np.ndarray
+
+    @property
+    def judged(self) -> np.ndarray:
+        """Whether a network's test set holds the galaxy, a confident FRI or FRII; (1256,)."""
+        return (self.code < 300) & (self.code // 10 % 10 == 0)
 
 
 @cache

@@ -13,8 +13,10 @@ import numpy as np
 
 from radio_bnn.config import Config
 from radio_bnn.evaluation import crossval
-from radio_bnn.evaluation.crossval import Estimate
+from radio_bnn.evaluation.crossval import Estimate, Excess
+from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.resampling import Interval
+from radio_bnn.paper import tables
 from radio_bnn.runs.records import Run, find
 
 Runs = Sequence[Run | None]
@@ -137,3 +139,51 @@ def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, P
         at: point and Point(Interval(*(factor * x for x in point.interval)), [factor * x for x in point.values])
         for at, point in points.items()
     }
+
+
+# Tables
+
+
+SCORES: Mapping[str, tuple[Any, str]] = {
+    "error [%]": ("error_percent", ".1f"),
+    "single-sample error [%]": ("single_sample_error_percent", ".1f"),
+    "NLL [nats]": ("nll", ".3f"),
+    "Brier score": ("brier", ".3f"),
+}
+CALIBRATION: Mapping[str, tuple[Any, str]] = {
+    "UCE [%]": ("uce_percent", ".1f"),
+    "UCE above its null [points]": (Excess(METRICS["uce_percent"]), "+.1f"),
+    "cUCE above its null [points]": (Excess(METRICS["classwise_uce_percent"]), "+.1f"),
+}
+DIFFERENCES: Mapping[str, tuple[Any, str]] = {
+    "error [points]": ("error_percent", "+.1f"),
+    "NLL [nats]": ("nll", "+.3f"),
+    "Brier score": ("brier", "+.3f"),
+}
+
+
+def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = SCORES, *, first: str) -> str:
+    """Held-out scores of each group with their intervals and the number of folds, one row each, as Markdown."""
+    rows = []
+    for name, runs in groups.items():
+        found = compare(runs=runs)
+        cells = _cells(found, columns, runs=1.0)
+        rows.append([name, *cells, str(found.folds) if found else "0"])
+    return tables.markdown([first, *columns, "folds"], rows)
+
+
+def difference_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = DIFFERENCES) -> str:
+    """Each group minus the first on the same galaxies and folds, with intervals, as Markdown."""
+    (reference, base), *others = groups.items()
+    rows = []
+    for name, runs in others:
+        found = compare(other=runs, base=base)
+        rows.append([name, *_cells(found, columns, other=1.0, base=-1.0), str(found.folds) if found else "0"])
+    return tables.markdown([f"minus {reference}", *columns, "folds"], rows)
+
+
+def _cells(found: Comparison | None, columns: Mapping[str, tuple[Any, str]], **factors: float) -> list[str]:
+    if found is None:
+        return ["not run"] * len(columns)
+    intervals = {title: found.estimate(statistic, **factors).interval() for title, (statistic, _) in columns.items()}
+    return [f"{intervals[title]:{spec}}".replace(" ", tables.NO_BREAK) for title, (_, spec) in columns.items()]

@@ -121,10 +121,10 @@ def _c1() -> Evidence:
     return _at_cold(found, len(runs), lacking(every), beside=beside | trust(runs))
 
 
-def doubt(runs: Sequence[Run], uncertainty: str) -> Estimate:
-    """The AUROC of an uncertainty for uncertain against confident test galaxies, the mean of the networks."""
-    trusted, doubted = side(runs, TRUSTED), side(runs, DOUBTED)
-    return crossval.auroc(uncertainty, trusted.logits, doubted.logits, doubted.places, test_share=test_share(runs))
+def doubt(runs: Sequence[Run], uncertainty: str, *, doubted: str = DOUBTED) -> Estimate:
+    """The AUROC of an uncertainty for a doubted set against confident test galaxies, the mean of the networks."""
+    trusted, other = side(runs, TRUSTED), side(runs, doubted)
+    return crossval.auroc(uncertainty, trusted.logits, other.logits, other.places, test_share=test_share(runs))
 
 
 def adjusted(runs: Sequence[Run], uncertainty: str) -> Estimate:

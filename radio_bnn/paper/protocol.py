@@ -83,3 +83,15 @@ def table(title: str) -> str:
         decides = "not run" if values is None else f"{total(values):.2f}"
         rows.append([f"**{name}**" if name == best else name, *shown, decides])
     return tables.markdown([*header, "sum of log J"], rows)
+
+
+def chosen_table() -> str:
+    """For every title of ``experiments.CHOSEN_FOR`` the rates of lowest objective, and J at T = 0.01, as Markdown."""
+    rows = []
+    for title in experiments.CHOSEN_FOR:
+        found = measured(title)
+        best = chosen(found)
+        rows.append(
+            [title.replace("_", " "), best or "not run", "not run" if best is None else f"{found[best][0]:.0f}"]
+        )
+    return tables.markdown(["training", "rates of means, ρ", "J at T = 0.01"], rows)

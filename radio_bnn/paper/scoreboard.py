@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from radio_bnn.files import replacing
-from radio_bnn.paper.claims import CLAIMS, MIME, Verdict
+from radio_bnn.paper.claims import CLAIMS, MIME, Verdict, holm
 
 FILE = Path("_generated") / "scoreboard.md"
-HEADER = ("Claim", "Verdict", "The paper, in our words", "Our contrast, with its 95 % interval", "Runs")
+HEADER = (
+    "Claim",
+    "Verdict",
+    "All together",
+    "The paper, in our words",
+    "Our contrast, with 95 % intervals",
+    "Folds",
+)
 NOT_JUDGED = "not judged yet"
 
 
@@ -64,21 +71,26 @@ def entry(record: str, chapter: str) -> Entry:
 
 
 def page(entries: Iterable[Entry]) -> str:
-    """A Markdown table with one row per claim, in the order of ``CLAIMS``; a claim without a cell is not judged yet."""
+    """A Markdown table with one row per claim, in the order of ``CLAIMS``; a claim without a cell is not judged yet.
+
+    "All together" are the verdicts by Holm's procedure over the claims that are judged.
+    """
     judged = {found.claim: found for found in entries}
-    lines = [HEADER, ("---",) * len(HEADER), *(row(claim, judged.get(claim)) for claim in CLAIMS)]
+    together = holm(found.verdict for found in judged.values())
+    rows = [row(claim, judged.get(claim), together.get(claim, "")) for claim in CLAIMS]
+    lines = [HEADER, ("---",) * len(HEADER), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def row(claim: str, found: Entry | None) -> tuple[str, ...]:
+def row(claim: str, found: Entry | None, together: str = "") -> tuple[str, ...]:
     """The cells of one line of the table."""
     said, contrast = CLAIMS[claim].says, CLAIMS[claim].contrast
     if found is None:
-        return claim, NOT_JUDGED, said, contrast, ""
+        return claim, NOT_JUDGED, "", said, contrast, ""
     verdict, where = found.verdict, found.chapter.replace("_", " ")
-    number = f"{contrast}: **{verdict.number}**" if verdict.value is not None else contrast
+    number = f"{contrast}: **{verdict.number}**" if verdict.parts else contrast
     link = f"[{claim}, {where}](#{found.anchor})"
-    return link, f"**{verdict.verdict}**: {verdict.why}", said, number, str(verdict.runs or "")
+    return link, f"**{verdict.verdict}**: {verdict.why}", together, said, number, str(verdict.folds or "")
 
 
 def write(book: str | Path) -> Path:

@@ -247,3 +247,13 @@ def test_the_table_says_of_every_galaxy_what_its_image_and_the_first_edition_do(
     assert np.array_equal(found.lit_pixels, (galaxies.images[order] > 0).sum(axis=(1, 2)))
     validated = {name for seed in (14, 15, 16) for name in load("mirabest", data_seed=seed)["validation"].name}
     assert set(found.name[found.chosen_on]) == validated and len(validated) == 343
+
+
+def test_separations_are_those_of_overlaps_and_the_great_circle(real):
+    for i, j in overlaps(real):
+        cosine = np.sin(np.radians(real.dec[i])) * np.sin(np.radians(real.dec[j])) + np.cos(
+            np.radians(real.dec[i])
+        ) * np.cos(np.radians(real.dec[j])) * np.cos(np.radians(real.ra[i] - real.ra[j]))
+        assert folds.separation(real, i, j) == pytest.approx(60 * np.degrees(np.arccos(cosine)), rel=1e-3, abs=1e-3)
+        assert folds.separation(real, i, j) <= folds.OVERLAP_ARCMIN
+    assert folds.separation(real, 5, 5) == 0 and int(folds.catalogue().judged.sum()) == 833
