@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,9 +88,9 @@ def train(chain: Sequence[tuple[dict[str, Any], bool]]) -> list[Record]:
     return made
 
 
-def measured(measure: Measure, posterior: Posterior) -> list[Record]:
-    """What ``measure`` makes of a posterior."""
-    return [measure(posterior)]
+def measured(measure: Measure, posterior: Posterior, values: dict[str, Any]) -> list[Record]:
+    """What ``measure`` makes of a posterior, as a record of the run with these values, one of those that share it."""
+    return [replace(measure(posterior), config=Config.from_dict(values))]
 
 
 def kept(posterior: Posterior) -> Posterior:
@@ -115,7 +116,7 @@ def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> l
     """Those whose posterior is there by now; without it the training has failed, and was named."""
     found = [(config, kind, records.find(config, Posterior)) for config, kind in lacking if kind in measures]
     return [
-        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], posterior))
+        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], posterior, config.to_dict()))
         for config, kind, posterior in found
         if posterior is not None
     ]

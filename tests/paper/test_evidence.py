@@ -1,0 +1,240 @@
+"""What is read of each claim, on synthetic records whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from radio_bnn.config import run_id
+from radio_bnn.data.folds import catalogue
+from radio_bnn.paper import contrasts, evidence, experiments, temperatures
+from radio_bnn.paper.claims import GUESSES, LEARNS, METASTABLE, judge
+from radio_bnn.runs.records import HISTORY, Run, packed
+
+N = 583
+SAMPLES = 6
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """An empty store; ``store[run_id(config), kind]`` is a record."""
+    records = {}
+
+    def find(config, kind=Run):
+        return records.get((run_id(config), kind.kind))
+
+    monkeypatch.setattr(contrasts, "find", find)
+    monkeypatch.setattr(evidence, "find", find)
+    return records
+
+
+def places(config, scored):
+    """The galaxies of MiraBest that a fold tests on, or all doubted ones."""
+    table = catalogue()
+    if scored == "test":
+        return np.flatnonzero(table.judged & (table.fold == config.fold))
+    hybrid, confident = table.code >= 300, table.code // 10 % 10 == 0
+    return np.flatnonzero(hybrid if scored == "hybrid" else ~hybrid & ~confident)
+
+
+def run_of(config, *, evidence_for_truth=2.0, nll=50.0, objective=100.0, validation=0.3, doubt=0.5):
+    """A run whose logits favour the true class by so much, less on doubted galaxies."""
+    table, arrays = catalogue(), {}
+    for scored in ("validation", "test", "uncertain", "hybrid"):
+        chosen = places(config, "test" if scored == "validation" else scored)
+        labels = (table.code[chosen] // 100 - 1) % 2
+        rng = np.random.default_rng([config.fold, len(chosen)])  # what every run of the fold shares
+        size = evidence_for_truth * (doubt if scored in ("uncertain", "hybrid") else 1.0)
+        signal = (1 - 2 * labels) * (size + rng.normal(0, 1, len(chosen)))
+        logits = np.stack([signal, np.zeros(len(chosen))], -1) + rng.normal(0, 1, (SAMPLES, len(chosen), 2))
+        arrays[f"difference_{scored}"], arrays[f"energy_{scored}"] = packed(logits)
+        arrays[f"labels_{scored}"], arrays[f"galaxy_{scored}"] = labels.astype(np.uint8), chosen.astype(np.uint16)
+    score = {"value": validation, "low": 0.0, "high": 1.0}
+    metrics = {s: {"nll": score, "error_percent": score} for s in ("validation", "test", "uncertain")}
+    reached = {"objective": objective, "nll": nll, "complexity": 1.0, "galaxies": N}
+    content = {"reached": reached, "metrics": metrics, "history": {name: [1.0] for name in HISTORY}}
+    return Run(config, content, arrays)
+
+
+def fill(store, configs, **settings):
+    for config in configs:
+        store[run_id(config), "run"] = run_of(config, **settings)
+
+
+def path(store, by_temperature, folds=range(8), **changes):
+    for t, settings in by_temperature.items():
+        fill(store, experiments.paths(folds, **changes)[t], **settings)
+
+
+LEARNT = {"nll": 50.0, "objective": 100.0}
+STUCK = {"nll": N * math.log(2), "objective": 420.0, "evidence_for_truth": 0.0}
+SHAPE = {t: dict(LEARNT) for t in (0.001, 0.003, 0.01, 0.03, 0.1)} | {t: dict(STUCK) for t in (0.2, 0.3, 1.0)}
+
+
+def controlled(store, folds=experiments.FEW):
+    path(
+        store,
+        {t: {"objective": 410.0, "nll": 404.0} for t in experiments.TEMPERATURES},
+        folds,
+        **experiments.LABEL_FREE,
+    )
+
+
+def test_without_records_every_claim_says_how_many_it_lacks(store):
+    for claim in evidence.READ:
+        found = evidence.evidence(claim)
+        assert not found.estimates and (found.lacking > 0) == (claim not in ("C7", "C9"))
+        assert judge(claim, found).verdict == ("not tested" if claim == "C9" else "undecided")
+
+
+def test_states_hold_each_fold_against_its_control_or_the_mean_of_the_controls(store):
+    ladder = {
+        0.1: [
+            run_of(c, nll=50.0, objective=j) for c, j in zip(experiments.paths()[0.1], (95, 99, 95, 99), strict=False)
+        ]
+    }
+    controls = {
+        0.1: [run_of(c, objective=j) for c, j in zip(experiments.controls([0, 1])[0.1], (100, 90), strict=True)]
+    }
+    assert evidence.states(ladder, controls)[0.1] == [LEARNS, METASTABLE, METASTABLE, METASTABLE]
+    assert evidence.states(ladder, {}) == {}
+    guess = {0.1: [run_of(experiments.run(0), nll=0.95 * N * math.log(2), objective=1.0)]}
+    assert evidence.states(guess, controls)[0.1] == [GUESSES]
+
+
+@pytest.mark.parametrize(
+    ("warmest", "verdict"), [(2.0, "by collapse only"), (0.7, "reproduced")], ids=["collapse", "effect"]
+)
+def test_the_cold_effect_is_told_from_collapse(store, warmest, verdict):
+    """T = 1 guesses; the warmest T that learns is as good as the best one, or worse."""
+    shape = SHAPE | {0.1: LEARNT | {"evidence_for_truth": warmest, "validation": 0.4}}
+    path(store, shape)
+    controlled(store)
+    found = judge("C6", evidence.evidence("C6"))
+    assert found.verdict == verdict and found.folds == 8
+    assert found.beside["the largest T at which every fold learns"] == "0.1"
+
+
+def test_the_best_temperature_is_chosen_on_validation_galaxies_among_those_that_learn(store):
+    shape = {t: s | {"validation": {0.03: 0.2, 1.0: 0.1}.get(t, 0.3)} for t, s in SHAPE.items()}
+    path(store, shape)
+    controlled(store)
+    assert evidence.evidence("C6").beside["T* by fold"] == ", ".join(["0.03"] * 8)
+
+
+def test_galaxies_that_were_seen_before_can_be_left_out(store):
+    path(store, SHAPE)
+    controlled(store)
+    beside = evidence.evidence("C6").beside
+    assert {
+        "without fold 0, which judged the first edition",
+        "without the galaxies that the first edition was chosen on",
+    } <= set(beside)
+    pair = contrasts.compare(
+        evidence._not_fold_0, a=contrasts.stored(experiments.headline()), b=contrasts.stored(experiments.headline())
+    )
+    assert len(pair.estimate("nll", a=1.0).by_fold) == 7
+
+
+def test_doubt_that_follows_the_labellers_is_found_and_survives_adjustment(store):
+    fill(store, experiments.headline(), doubt=0.0)
+    controlled(store)
+    path(store, {0.01: dict(LEARNT)}, range(0))
+    found = judge("C1", evidence.evidence("C1"))
+    assert found.verdict == "reproduced" and found.parts["AUROC"][1] > 0.5 and found.parts["coefficient"][1] > 0
+
+
+def test_two_priors_that_predict_alike_do_not_differ(store):
+    fill(store, experiments.headline())
+    fill(store, experiments.headline(prior=experiments.SPARSE))
+    controlled(store)
+    fill(
+        store,
+        experiments.headline(experiments.FEW, prior=experiments.SPARSE, **experiments.LABEL_FREE),
+        objective=410.0,
+    )
+    found = evidence.evidence("C2")
+    assert found.estimates["NLL"].value == 0 and found.estimates["excess"].value == 0
+    assert judge("C2", found).verdict == "undecided"
+
+
+def test_a_metastable_prior_leaves_its_claim_undecided(store):
+    fill(store, experiments.headline())
+    fill(store, experiments.headline(prior=experiments.SPARSE), objective=1000.0)
+    controlled(store)
+    fill(
+        store,
+        experiments.headline(experiments.FEW, prior=experiments.SPARSE, **experiments.LABEL_FREE),
+        objective=900.0,
+    )
+    found = judge("C2", evidence.evidence("C2"))
+    assert found.verdict == "undecided" and found.why.startswith(
+        "metastable: Laplace mixture at T = 0.01 in 8 of 8 folds"
+    )
+
+
+def test_two_objectives_are_compared_wherever_the_elbo_learns(store):
+    path(store, SHAPE)
+    path(store, SHAPE, objective="pac2")
+    controlled(store)
+    found = evidence.evidence("C7")
+    assert list(found.estimates) == [f"T = {t:g}" for t in (0.001, 0.003, 0.01, 0.03, 0.1)]
+    assert judge("C7", found).verdict == "reproduced"
+
+
+def test_a_contrast_of_different_galaxies_is_refused(store):
+    a, b = run_of(experiments.run(0)), run_of(experiments.run(1))
+    with pytest.raises(ValueError, match="scores other galaxies"):
+        contrasts.compare(a=[a], b=[b])
+
+
+def test_groups_are_compared_on_the_folds_that_all_have(store):
+    configs = experiments.headline()
+    fill(store, configs[:5])
+    some = contrasts.stored(configs)
+    assert contrasts.lacking(some) == 3 and contrasts.compare(a=some, b=[None, *some[1:]]).folds == 4
+    assert contrasts.compare(a=some, b=[None] * 8) is None
+
+
+# Temperatures
+
+
+def test_a_temperature_depends_on_the_path_where_another_direction_goes_two_percent_lower(store):
+    ways = {
+        title: {t: [run_of(c, objective=j) for c in group] for (t, group) in ladder.items()}
+        for (title, ladder), j in zip(experiments.directions().items(), (100.0, 97.9, 99.0), strict=True)
+    }
+    assert temperatures.path_dependent(ways) == list(experiments.TEMPERATURES)
+    assert set(temperatures.lowest(ways).values()) == {"from scratch"}
+    ways["from scratch"] = ways["downward"]
+    assert temperatures.path_dependent(ways) == []
+
+
+def test_tables_say_what_is_stored_and_what_is_not(store):
+    path(store, {0.01: LEARNT, 1.0: STUCK}, range(2))
+    controlled(store)
+    ladder, controls, ways = temperatures.gaussian()
+    text = temperatures.state_table(ladder, controls)
+    assert (
+        "| 0.01 | 100 | 100 (100 to 100) | 410 (410 to 410) | 50 (50 to 50) |".replace(" (", "\u00a0(").replace(
+            " to ", "\u00a0to\u00a0"
+        )
+        in text
+    )
+    assert "2 learn" in text and "2 guess" in text and text.count("not run") == 6 * 6
+    assert temperatures.fold_table(ladder, controls, "state").splitlines()[2].count("not run") == 6
+    assert "not run" in temperatures.directions_table(ways) and temperatures.settled_table([None], [None]) == "Not run."
+
+
+def test_what_has_settled_changes_less_than_the_folds_differ(store):
+    short = [run_of(c, objective=j) for c, j in zip(experiments.headline(range(3)), (100, 110, 120), strict=True)]
+    long = [run_of(c, objective=j) for c, j in zip(experiments.longer(), (90, 100, 115), strict=True)]
+    row = next(line for line in temperatures.settled_table(long, short).splitlines() if "objective" in line)
+    assert row == "| objective J [nats] | 110 | 102 | 10 | yes |"
+
+
+def test_the_objective_is_shown_over_what_guessing_pays(store):
+    curve = temperatures.objective_over_guessing(
+        {0.1: [run_of(experiments.run(0), objective=N * math.log(2)), None], 1.0: [None]}
+    )
+    assert curve[0.1].interval.value == pytest.approx(1.0) and curve[1.0] is None
