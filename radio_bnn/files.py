@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -30,5 +30,6 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path, *, older_than: float = 3600.0) -> None:
     """Remove what killed processes left half written in ``folder`` and below, untouched for ``older_than`` seconds."""
     for partial in folder.glob("**/*.partial"):
-        if time.time() - partial.stat().st_mtime > older_than:
-            partial.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # whoever writes it, or another sweep, was quicker
+            if time.time() - partial.stat().st_mtime > older_than:
+                partial.unlink()
