@@ -41,12 +41,15 @@ def whole_objective(
 
 @torch.no_grad()
 def complexity(problem: Problem, model: nn.Module, *, draws: int, generator: torch.Generator) -> Tensor:
-    """KL[q || p] in nats, float64; -log p(w) of a point estimate with a prior, 0 of one without."""
+    """KL[q || p] in nats, float64; -log p(w) of a point estimate with a prior, 0 of one without.
+
+    Of an ensemble it is the mean over its members, as the NLL is.
+    """
     q = {name: Normal(*(part.double() for part in weights)) for name, weights in posterior(model).items()}
     if not q and "prior" in UNUSED[problem.config.method]:
         return torch.zeros((), dtype=torch.float64)
     if not q:
-        return -log_prior(problem.prior, model).double()
+        return -log_prior(problem.prior, model).double() / problem.config.distinct_samples
     if hasattr(problem.prior, "kl"):
         return KL["closed"](problem.prior, q, {})
     return torch.stack([KL["mc"](problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()
