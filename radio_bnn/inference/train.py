@@ -237,7 +237,7 @@ def _plateau(training: Training, score: float, *, factor: float = 0.95, patience
 
 def _save(training: Training, path: Path) -> None:
     content: dict[str, Any] = {name: getattr(training, name) for name in PLAIN}
-    content |= {"config": training.state.problem.config.to_dict(), "state": training.state.state_dict()}
+    content |= {"config": training.state.problem.config.trained.to_dict(), "state": training.state.state_dict()}
     content["streams"] = {name: g.get_state() for name, g in training.streams.items()}
     with replacing(path) as partial:
         torch.save(content, partial)
@@ -249,7 +249,7 @@ def _restore(training: Training, path: Path) -> None:
         content = torch.load(path, weights_only=True, map_location=next(state.model.parameters()).device)
     except Exception as problem:
         raise ValueError(f"checkpoint {path.name} cannot be read ({problem}): delete it to start again") from problem
-    if content["config"] != state.problem.config.to_dict():
+    if content["config"] != state.problem.config.trained.to_dict():
         raise ValueError(f"checkpoint {path.name} belongs to another config: delete it or use another path")
     for name in PLAIN:
         setattr(training, name, content[name])

@@ -111,8 +111,9 @@ def start_of(config: Config, *, device: str, progress: bool = True) -> Parameter
     """
     if config.previous is None:
         return None
-    with one_thread():
-        load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
+    if not records.at_hand(config.previous, Posterior.kind):
+        with one_thread():
+            load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
     return network(records.find(config.previous, Posterior)).state_dict()
 
 

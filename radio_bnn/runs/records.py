@@ -456,9 +456,14 @@ def missing(wanted: Sequence[tuple[Config, str]], folder: Path) -> list[tuple[Co
 def untrained(lacking: Sequence[tuple[Config, str]]) -> list[Config]:
     """The runs that must be trained for the records ``lacking``, pairs (config, kind), each once.
 
-    A record of another kind than "run" is measured on the run's posterior, so it needs that.
+    A record of another kind than "run" is measured on the posterior of the training, so it needs that, however many
+    samples a run stores of it.
     """
-    runs = {run_id(c): c for c, kind in lacking if kind == Run.kind or not at_hand(c, Posterior.kind)}
+    predicted = {run_id(c.trained) for c, kind in lacking if kind == Run.kind}
+    runs = {}
+    for c, kind in lacking:
+        if kind == Run.kind or not (run_id(c.trained) in predicted or at_hand(c, Posterior.kind)):
+            runs.setdefault(run_id(c if kind == Run.kind else c.trained), c)
     return list(runs.values())
 
 
