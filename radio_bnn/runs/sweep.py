@@ -88,14 +88,14 @@ def train(chain: Sequence[tuple[dict[str, Any], bool]]) -> list[Record]:
     return made
 
 
-def measured(measure: Measure, posterior: Posterior, values: dict[str, Any]) -> list[Record]:
-    """What ``measure`` makes of a posterior, as a record of the run with these values, one of those that share it."""
-    return [replace(measure(posterior), config=Config.from_dict(values))]
+def measured(measure: Measure, posterior: Posterior) -> list[Record]:
+    """What ``measure`` makes of a posterior."""
+    return [measure(posterior)]
 
 
 def kept(posterior: Posterior) -> Posterior:
     """The posterior itself, where it is a record that is wanted."""
-    return posterior
+    return replace(posterior, config=posterior.config.trained)
 
 
 def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
@@ -113,10 +113,13 @@ def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list
 
 
 def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
-    """Those whose posterior is there by now; without it the training has failed, and was named."""
+    """Those whose posterior is there by now; without it the training has failed, and was named.
+
+    A measure gets it with the config that is wanted, which says how many samples: the posterior's own does not.
+    """
     found = [(config, kind, records.find(config, Posterior)) for config, kind in lacking if kind in measures]
     return [
-        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], posterior, config.to_dict()))
+        Job(f"{kind} of {run_id(config)}", measured, (measures[kind], replace(posterior, config=config)))
         for config, kind, posterior in found
         if posterior is not None
     ]
