@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -44,6 +45,10 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "laplace", None): (4e-3, 0.03),
     ("vi", "laplace_mixture", None): (4e-3, 0.1),
     ("vi", "student_t", None): (4e-3, 0.1),
+    ("vi", "laplace", 0.1 / math.sqrt(2)): (8e-3, 0.1),
+    ("vi", "gaussian", math.sqrt(1.5)): (4e-3, 0.03),
+    ("map", "gaussian", None): (8e-3, 0.1),
+    ("dropout", "gaussian", None): (2e-3, 0.1),
 }
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
