@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -130,42 +131,61 @@ def saliency(q: Posterior, fisher: Importance) -> Importance:
     return {name: q[name].mean.square() * information / 2 for name, information in fisher.items()}
 
 
-def _magnitude(q: Posterior, fisher: Importance, generator: torch.Generator) -> Importance:
-    return {name: q[name].mean.abs() for name in fully_connected(q)}
+class Sources(NamedTuple):
+    """What a ranking may rest on: a posterior, its Fisher information, Adam's second moment, and chance.
+
+    ``second_moment`` is the optimiser's, of the gradient of the means of the tempered loss, which has the prior in it
+    and squares the sum over a minibatch; empty where it was not kept.
+    """
+
+    q: Posterior
+    fisher: Importance
+    second_moment: Importance
+    generator: torch.Generator
 
 
-def _random(q: Posterior, fisher: Importance, generator: torch.Generator) -> Importance:
-    device = generator.device
+def _magnitude(sources: Sources) -> Importance:
+    return {name: sources.q[name].mean.abs() for name in fully_connected(sources.q)}
+
+
+def _random(sources: Sources) -> Importance:
+    q, generator = sources.q, sources.generator
     return {
-        n: torch.rand(q[n].mean.shape, generator=generator, device=device).to(q[n].mean.device)
+        n: torch.rand(q[n].mean.shape, generator=generator, device=generator.device).to(q[n].mean.device)
         for n in fully_connected(q)
     }
 
 
-IMPORTANCE: dict[str, Callable[[Posterior, Importance, torch.Generator], Importance]] = {
-    "snr": lambda q, fisher, generator: signal_to_noise(q),
-    "fisher": lambda q, fisher, generator: saliency(q, fisher),
-    "fisher_alone": lambda q, fisher, generator: fisher,
+def _released(sources: Sources) -> Importance:
+    return {n: sources.second_moment[n] for n in fully_connected(sources.q)} if sources.second_moment else {}
+
+
+IMPORTANCE: dict[str, Callable[[Sources], Importance]] = {
+    "snr": lambda sources: signal_to_noise(sources.q),
+    "fisher": lambda sources: saliency(sources.q, sources.fisher),
+    "fisher_alone": lambda sources: sources.fisher,
+    "released_fisher": _released,
     "magnitude": _magnitude,
     "random": _random,
 }
-"""Rankings by name, called with (posterior, Fisher information, generator): low importance is removed first.
-
-The proxy of the released code, Adam's second moment of the gradient of the means, is not among them: a stored posterior
-does not hold the state of its optimiser.
-"""
+"""Rankings by name: low importance is removed first. What a ranking has no source for is empty."""
+OPTIONAL = ("released_fisher",)  # rankings that a posterior may lack the source of
 TITLES = {
     "snr": "signal-to-noise",
     "fisher": "Fisher saliency",
     "fisher_alone": "Fisher alone",
+    "released_fisher": "Adam's second moment (as released)",
     "magnitude": "magnitude",
     "random": "random",
 }
 
 
-def importances(q: Posterior, fisher: Importance, *, generator: torch.Generator) -> dict[str, Importance]:
-    """Every ranking of IMPORTANCE, {ranking: {name: importance}}."""
-    return {ranking: rank(q, fisher, generator) for ranking, rank in IMPORTANCE.items()}
+def importances(
+    q: Posterior, fisher: Importance, second_moment: Importance | None = None, *, generator: torch.Generator
+) -> dict[str, Importance]:
+    """Every ranking of IMPORTANCE that has its source, {ranking: {name: importance}}, see ``Sources``."""
+    sources = Sources(q, fisher, second_moment or {}, generator)
+    return {ranking: found for ranking, rank in IMPORTANCE.items() if (found := rank(sources))}
 
 
 # Removal

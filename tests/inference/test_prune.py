@@ -114,13 +114,33 @@ def ranked():
 
 def test_rankings_know_every_weight_and_nothing_negative(ranked):
     _, q, rankings = ranked
-    assert set(rankings) == set(pruning.IMPORTANCE) == set(pruning.TITLES)
+    assert list(pruning.IMPORTANCE) == list(pruning.TITLES)
+    assert list(rankings) == [name for name in pruning.IMPORTANCE if name not in pruning.OPTIONAL]
     for importance in rankings.values():
         for name in fully_connected(q):
             assert importance[name].shape == q[name].mean.shape and (importance[name] >= 0).all()
     torch.testing.assert_close(
         rankings["fisher"]["fc3.weight"], q["fc3.weight"].mean.square() * rankings["fisher_alone"]["fc3.weight"] / 2
     )
+
+
+def test_the_released_ranking_is_the_order_of_the_second_moment_whatever_the_means():
+    moment = {"fc1.weight": torch.tensor([[3.0, 1e-30], [2.0, 5.0]]), "fc2.weight": torch.tensor([4.0, 1.0])}
+    moment |= {"conv1.weight": torch.tensor([0.0]), "fc2.bias": torch.tensor([0.0])}
+    q = {name: Normal(mean, torch.ones_like(mean)) for name, (mean, _) in Q.items()}
+    found = pruning.importances(q, {}, moment, generator=generator(0, "random ranking"))["released_fisher"]
+    flat = torch.cat([moment[name].flatten() for name in fully_connected(q)])
+    for k in range(len(flat) + 1):
+        gone = removed(prune(q, found, k / len(flat))).nonzero().flatten()
+        assert gone.tolist() == sorted(flat.argsort()[:k].tolist())
+
+
+@pytest.mark.parametrize("ranking", ["snr", "fisher", "fisher_alone", "magnitude", "random"])
+def test_what_is_gone_at_a_share_is_gone_at_every_larger_one(ranked, ranking):
+    _, q, rankings = ranked
+    gone = [removed(prune(q, rankings[ranking], share)) for share in (0.0, 0.3, 0.9, 0.999)]
+    for fewer, more in zip(gone, gone[1:], strict=False):
+        assert (more | ~fewer).all() and more.sum() > fewer.sum()
 
 
 @pytest.mark.parametrize("ranking", ["snr", "random"])
