@@ -193,7 +193,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "pruning": _pruning,
     "directions": lambda: _wanted([directions(), longer()]),
     "matched": lambda: _wanted(matched()),
-    "orbit": lambda: _wanted(orbit()),
+    "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
     "precision": lambda: _wanted(in_float32()),

@@ -17,18 +17,18 @@ from torch import nn
 
 from radio_bnn.config import Config
 from radio_bnn.data import Splits
+from radio_bnn.evaluation import crossval
+from radio_bnn.evaluation.crossval import Estimate
 from radio_bnn.evaluation.metrics import METRICS, Metric
-from radio_bnn.evaluation.resampling import contrast
 from radio_bnn.inference import prune
 from radio_bnn.model.inputs import network_input
 from radio_bnn.model.priors import make_prior
 from radio_bnn.paper import tables
-from radio_bnn.paper.contrasts import Contrast, shared_labels
 from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Record, check_galaxies, expect, expect_names, find
 from radio_bnn.seeds import generator
 
-FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
 SAVED_AT = (0.0, 0.3, 0.6, 0.9, 0.95)
 SAVINGS = ("fraction", "dense_bytes", "sparse_bytes", "dense_ms", "sparse_ms", "network_ms")
 SAMPLES = 50
@@ -39,21 +39,33 @@ REPEATS = 31
 class Pruning(Record):
     """What pruning does to the posterior of a run.
 
-    Arrays: logits_<ranking> (F, S, N, 2) float16 for the F = 11 ``FRACTIONS`` on the test galaxies; labels (N,) uint8
-    with 0 FRI, 1 FRII; counts_<weight tensor> (B,) uint32, weights per bin of the SNR in dB.
+    Arrays: difference_<ranking> (F, S, N) float16, logits of FRI minus of FRII of the test galaxies, for the
+    ``FRACTIONS``, by every ranking of ``prune.IMPORTANCE``, those of ``prune.OPTIONAL`` only where the posterior had
+    their source; labels (N,) uint8 with 0 FRI, 1 FRII; galaxy (N,) uint16, the place of each galaxy among the names of
+    its data set in ascending order; counts_<weight tensor> (B,) uint32, weights per bin of the SNR in dB.
     """
 
     kind = "pruning"
 
     @property
+    def rankings(self) -> list[str]:
+        """The rankings that are stored."""
+        return self.content["rankings"]
+
+    @property
     def logits(self) -> dict[str, np.ndarray]:
-        """The test logits by ranking, {ranking: (F, S, N, 2) float16}."""
-        return {name: self.arrays[f"logits_{name}"] for name in prune.IMPORTANCE}
+        """Test logits with the stored differences by ranking, {ranking: (F, S, N, 2) float64}; equal in every score."""
+        return {name: _logits(self.arrays[f"difference_{name}"]) for name in self.rankings}
 
     @property
     def labels(self) -> np.ndarray:
         """The labels of the test galaxies (N,), int64."""
         return self.arrays["labels"].astype(np.int64)
+
+    @property
+    def galaxies(self) -> np.ndarray:
+        """Which galaxies they are (N,)."""
+        return self.arrays["galaxy"]
 
     @property
     def counts(self) -> dict[str, np.ndarray]:
@@ -62,27 +74,43 @@ class Pruning(Record):
 
     def at(self, ranking: str, fraction: float) -> np.ndarray:
         """The test logits (S, N, 2) with ``fraction`` pruned by ``ranking``; ValueError for what is not stored."""
-        return self.logits[known(ranking)][place(fraction)]
+        if known(ranking) not in self.rankings:
+            raise ValueError(
+                f"ranking={ranking!r} is not stored of {self.identity}: its posterior did not hold Adam's second moment"
+            )
+        return _logits(self.arrays[f"difference_{ranking}"][place(fraction)])
 
     def check(self) -> None:
         """Raise ValueError or KeyError unless rankings, fractions, shapes and galaxies are whole and fit."""
         if tuple(self.content["fractions"]) != FRACTIONS:
             raise ValueError(f"its fractions are {self.content['fractions']}, expected {list(FRACTIONS)}")
-        rankings, tensors = [f"logits_{name}" for name in prune.IMPORTANCE], self.content["tensors"]
-        expect_names(self.arrays, [*rankings, *(f"counts_{name}" for name in tensors), "labels"])
-        labels = self.arrays["labels"]
+        if self.rankings != [n for n in prune.IMPORTANCE if n in self.rankings or n not in prune.OPTIONAL]:
+            raise ValueError(f"its rankings are {self.rankings}, expected {list(prune.IMPORTANCE)}")
+        differences, tensors = [f"difference_{name}" for name in self.rankings], self.content["tensors"]
+        expect_names(self.arrays, [*differences, *(f"counts_{name}" for name in tensors), "labels", "galaxy"])
+        labels, galaxies = self.arrays["labels"], self.arrays["galaxy"]
         check_galaxies(self, {"test": labels})
-        for name in rankings:
-            expect(name, self.arrays[name], (len(FRACTIONS), self.content["samples"], len(labels), 2), np.float16)
+        expect("galaxy", galaxies, (len(labels),), np.uint16)
+        if len(np.unique(galaxies)) != len(labels):
+            raise ValueError("galaxy names a galaxy twice")
+        for name in differences:
+            expect(name, self.arrays[name], (len(FRACTIONS), self.content["samples"], len(labels)), np.float16)
         for name, counts in self.counts.items():
             expect(f"counts_{name}", counts, (len(prune.DECIBEL_EDGES) - 1,), np.uint32)
-        expect_names(self.content["agreement_with_snr"], [name for name in prune.IMPORTANCE if name != "snr"])
+        expect_names(self.content["agreement_with_snr"], [name for name in self.rankings if name != "snr"])
+        if not self.content["fisher"]["galaxies"] >= 1:
+            raise ValueError("fisher.galaxies, the number of training galaxies, must be at least 1")
         if [row["fraction"] for row in self.content["savings"]] != list(SAVED_AT):
             raise ValueError(f"its savings are not those at {list(SAVED_AT)}")
         for row in self.content["savings"]:
             expect_names(row, SAVINGS)
         for shares in (self.content["regimes"] or {}).values():
             expect_names(shares, prune.REGIMES)
+
+
+def _logits(difference: np.ndarray) -> np.ndarray:
+    """Logits (..., 2), float64, with these differences (...), those of class 1 being 0."""
+    return np.stack([difference, np.zeros_like(difference)], axis=-1).astype(np.float64)
 
 
 def place(fraction: float) -> int:
@@ -111,7 +139,8 @@ def measure(posterior: Posterior, *, samples: int = SAMPLES, progress: bool = Fa
     """Prune a posterior in every way and predict the test galaxies, on one thread.
 
     The Fisher information is the true one (summed over the classes), on the training galaxies, averaged over
-    posterior draws. Raises ValueError for a method that has no posterior.
+    posterior draws. Forwards are in float32 whatever the precision of the run. Raises ValueError for a method that has
+    no posterior.
     """
     config = posterior.config
     started = time.perf_counter()
@@ -119,7 +148,7 @@ def measure(posterior: Posterior, *, samples: int = SAMPLES, progress: bool = Fa
         splits, model = execute.load_data(config), execute.network(posterior)
         if not (q := prune.frozen(model)):
             raise ValueError(f"method={config.method!r} has no posterior to prune: use method='vi'")
-        rankings = _rankings(config, model, splits)
+        rankings = _rankings(posterior, model, splits)
         x = network_input(splits["test"].images, dtype=q["fc1.weight"].mean.dtype)
         noise = generator(config.seed, "predict")
         logits = prune.predict_pruned(
@@ -130,10 +159,11 @@ def measure(posterior: Posterior, *, samples: int = SAMPLES, progress: bool = Fa
     made = execute.described(config, splits, device="cpu", seconds=time.perf_counter() - started)
     fisher = {"kind": "true", "draws": FISHER_DRAWS, "galaxies": len(splits["train"])}
     content = made | {"fractions": list(FRACTIONS), "samples": samples, "fisher": fisher}
-    content |= {"tensors": list(counts), "regimes": _regimes(config, q)} | measured
-    arrays = {f"logits_{name}": values.astype(np.float16) for name, values in logits.items()}
+    content |= {"rankings": list(logits), "tensors": list(counts), "regimes": _regimes(config, q)} | measured
+    arrays = {f"difference_{name}": (x[..., 0] - x[..., 1]).astype(np.float16) for name, x in logits.items()}
     arrays |= {f"counts_{name}": values.astype(np.uint32) for name, values in counts.items()}
-    return Pruning(config, content, arrays | {"labels": splits["test"].labels.astype(np.uint8)})
+    scored = execute.made_arrays({"test": logits["snr"][0]}, splits)
+    return Pruning(config, content, arrays | {"labels": scored["labels_test"], "galaxy": scored["galaxy_test"]})
 
 
 def _regimes(config: Config, q: prune.Posterior) -> dict[str, dict[str, float]] | None:
@@ -143,11 +173,12 @@ def _regimes(config: Config, q: prune.Posterior) -> dict[str, dict[str, float]] 
     )
 
 
-def _rankings(config: Config, model: nn.Module, splits: Splits) -> dict[str, prune.Importance]:
-    q, noise = prune.frozen(model), generator(config.seed, "fisher")
+def _rankings(posterior: Posterior, model: nn.Module, splits: Splits) -> dict[str, prune.Importance]:
+    seed, q = posterior.config.seed, prune.frozen(model)
     x = network_input(splits["train"].images, dtype=q["fc1.weight"].mean.dtype)
-    fisher = prune.fisher_information(model, x, draws=FISHER_DRAWS, generator=noise)
-    return prune.importances(q, fisher, generator=generator(config.seed, "random ranking"))
+    fisher = prune.fisher_information(model, x, draws=FISHER_DRAWS, generator=generator(seed, "fisher"))
+    moment = {k: torch.exp2(torch.from_numpy(v.astype(np.float32))) for k, v in posterior.second_moment.items()}
+    return prune.importances(q, fisher, moment, generator=generator(seed, "random ranking"))
 
 
 def agreement(rankings: dict[str, prune.Importance], reference: str) -> dict[str, float]:
@@ -191,6 +222,48 @@ def _milliseconds(call: Callable[[], Any], repeats: int) -> float:
     return float(f"{median(times):.3g}")
 
 
+# Read, over folds
+
+
+def _by_fold(records: Sequence[Pruning]) -> list[list[Pruning]]:
+    """The repeats of every fold, in the order in which the folds appear.
+
+    Raises ValueError if the repeats of a fold score different galaxies.
+    """
+    folds: dict[int | None, list[Pruning]] = {}
+    for record in records:
+        folds.setdefault(record.config.fold, []).append(record)
+    for fold, (first, *others) in folds.items():
+        if not all(np.array_equal(first.galaxies, other.galaxies) for other in others):
+            raise ValueError(f"the records of fold {fold} score different galaxies: they cannot be paired")
+    return list(folds.values())
+
+
+def logits_by_fold(records: Sequence[Pruning], ranking: str, fraction: float) -> list[list[np.ndarray]]:
+    """For every fold its networks' logits (S, N_f, 2), one for each repeat, as ``crossval.pooled`` takes them."""
+    return [[record.at(ranking, fraction) for record in repeats] for repeats in _by_fold(records)]
+
+
+def labels_by_fold(records: Sequence[Pruning]) -> list[np.ndarray]:
+    """The labels (N_f,) of every fold."""
+    return [repeats[0].labels for repeats in _by_fold(records)]
+
+
+def nll_rises(records: Sequence[Pruning], ranking: str) -> list[np.ndarray]:
+    """Of every fold, each galaxy's NLL at each of the FRACTIONS minus unpruned, (F, N_f) nats; the mean of repeats."""
+    return [np.mean([_nll_rise(record, ranking) for record in repeats], axis=0) for repeats in _by_fold(records)]
+
+
+def _nll_rise(record: Pruning, ranking: str) -> np.ndarray:
+    nll = np.stack([METRICS["nll"].checked_columns(record.at(ranking, f), record.labels)[0] for f in FRACTIONS])
+    return nll - nll[0]
+
+
+def test_share(records: Sequence[Pruning]) -> float:
+    """Test galaxies over training galaxies, the mean of the records."""
+    return float(np.mean([len(r.labels) / r.content["fisher"]["galaxies"] for r in records]))
+
+
 # Compare
 
 
@@ -203,57 +276,62 @@ STATISTICS: dict[str, Metric] = METRICS | {"uce_fri_minus_frii_percent": _uce_fr
 
 
 def difference(
-    records: Sequence[Pruning],
-    statistic: str,
-    a: tuple[str, float],
-    b: tuple[str, float] = ("snr", 0.0),
-    *,
-    resamples: int = 1000,
-) -> Contrast:
-    """A statistic of STATISTICS at ``a`` minus at ``b``, each (ranking, fraction); "not run" without records.
+    records: Sequence[Pruning], statistic: str, a: tuple[str, float], b: tuple[str, float] = ("snr", 0.0)
+) -> Estimate | None:
+    """A statistic of STATISTICS at ``a`` minus at ``b``, each (ranking, fraction); None without records.
 
-    A ``resampling.contrast`` over galaxies and, where there are several records, seeds; ``b`` is unpruned by default.
-    Raises ValueError if the records score different galaxies.
+    ``crossval.pooled`` over the folds of the records; ``b`` is unpruned by default.
     """
     if not records:
-        return Contrast(None, 0)
-    terms = [(sign, [record.at(*where) for record in records]) for sign, where in ((1.0, a), (-1.0, b))]
-    labels = shared_labels([record.labels for record in records])
-    return Contrast(contrast(STATISTICS[statistic], terms, labels, resamples=resamples), len(records))
+        return None
+    terms = [(sign, logits_by_fold(records, *where)) for sign, where in ((1.0, a), (-1.0, b))]
+    return crossval.pooled(STATISTICS[statistic], terms, labels_by_fold(records), test_share=test_share(records))
+
+
+def stored_rankings(records: Sequence[Pruning], rankings: Sequence[str] = tuple(prune.TITLES)) -> list[str]:
+    """Those of ``rankings`` that all records hold; none without records. Raises ValueError for an unknown one."""
+    return [ranking for ranking in map(known, rankings) if records and all(ranking in r.rankings for r in records)]
 
 
 def changes(records: Sequence[Pruning], statistic: str, rankings: Sequence[str]) -> dict[str, np.ndarray]:
-    """A statistic at every fraction minus unpruned, {title of the ranking: (R, F)} for R records; empty without."""
-    titles = {prune.TITLES[known(ranking)]: ranking for ranking in rankings}
-    return {
-        title: np.stack([_change(r, statistic, name) for r in records]) for title, name in titles.items() if records
-    }
+    """A statistic at every fraction minus unpruned, {title of the ranking: (R, F)} for R records.
+
+    A ranking that a record lacks is left out; empty without records.
+    """
+    found = stored_rankings(records, rankings)
+    return {prune.TITLES[name]: np.stack([_change([r], statistic, name) for r in records]) for name in found}
+
+
+def pooled_changes(records: Sequence[Pruning], statistic: str, rankings: Sequence[str]) -> dict[str, np.ndarray]:
+    """As ``changes``, of the galaxies of all folds together, {title of the ranking: (F,)}; the mean of repeats."""
+    found = stored_rankings(records, rankings)
+    return {prune.TITLES[name]: _change(records, statistic, name) for name in found}
 
 
 def class_changes(records: Sequence[Pruning], ranking: str) -> dict[str, np.ndarray]:
     """Change of the UCE of each class by pruning, {"FRI", "FRII": (R, F)} in points; empty without records."""
-    metric, ranking = {"FRI": "uce_fri_percent", "FRII": "uce_frii_percent"}, known(ranking)
-    return {name: np.stack([_change(r, m, ranking) for r in records]) for name, m in metric.items() if records}
+    metric = {"FRI": "uce_fri_percent", "FRII": "uce_frii_percent"}
+    return {name: found for name, m in metric.items() for found in changes(records, m, [ranking]).values()}
 
 
-def _change(record: Pruning, statistic: str, ranking: str) -> np.ndarray:
-    curve = np.array([STATISTICS[statistic](logits, record.labels) for logits in record.logits[ranking]])
+def _change(records: Sequence[Pruning], statistic: str, ranking: str) -> np.ndarray:
+    curve = np.array([_pooled(records, statistic, ranking, fraction) for fraction in FRACTIONS])
     return curve - curve[0]
 
 
+def _pooled(records: Sequence[Pruning], statistic: str, ranking: str, fraction: float) -> float:
+    """A statistic of the galaxies of all folds together, the mean of repeats."""
+    labels = np.concatenate(labels_by_fold(records))
+    repeats = zip(*logits_by_fold(records, ranking, fraction), strict=True)
+    return float(np.mean([STATISTICS[statistic](np.concatenate(logits, axis=1), labels) for logits in repeats]))
+
+
 def unpruned(records: Sequence[Pruning], statistic: str) -> str:
-    """The mean of a statistic over the unpruned networks and its range over seeds, as text; "not run" without any."""
+    """A statistic of the unpruned networks, all galaxies together, and its range over them; "not run" without any."""
     if not records:
         return "not run"
-    values = [STATISTICS[statistic](r.at("snr", 0.0), r.labels) for r in records]
-    return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
-def logits_at(records: Sequence[Pruning], fraction: float) -> dict[str, list[np.ndarray]]:
-    """Unpruned and pruned test logits for ``tables.differences``, {title: [(S, N, 2), ...]}; one array per record."""
-    place(fraction)
-    pruned = {prune.TITLES[ranking]: [r.at(ranking, fraction) for r in records] for ranking in prune.TITLES}
-    return {"unpruned": [r.at("snr", 0.0) for r in records]} | pruned
+    values = [_pooled([r], statistic, "snr", 0.0) for r in records]
+    return f"{_pooled(records, statistic, 'snr', 0.0):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def counts_by_layer(records: Sequence[Pruning]) -> dict[str, np.ndarray]:
@@ -296,8 +374,15 @@ def savings_table(records: Sequence[Pruning]) -> str:
 
 
 def differences_table(records: Sequence[Pruning], fraction: float) -> str:
-    """Every ranking at ``fraction`` minus unpruned, with paired 95 % intervals, as Markdown."""
+    """Every ranking at ``fraction`` minus unpruned over the folds, with 95 % intervals, as Markdown."""
     place(fraction)
     if not records:
         return "Not run."
-    return tables.differences(logits_at(records, fraction), records[0].labels)
+    rows = []
+    for ranking in stored_rankings(records):
+        row = [prune.TITLES[ranking]]
+        for statistic, spec in tables.DIFFERENCES.values():
+            found = difference(records, statistic, (ranking, fraction))
+            row.append(f"{found.interval():{spec}}".replace(" ", tables.NO_BREAK))
+        rows.append(row)
+    return tables.markdown(["minus unpruned", *tables.DIFFERENCES], rows)

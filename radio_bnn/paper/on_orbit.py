@@ -1,0 +1,78 @@
+"""Predictions on the orbit of a network that was trained without it: what C8a holds the orbit networks against."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from radio_bnn.inference.likelihood import LIKELIHOODS
+from radio_bnn.inference.predict import predict
+from radio_bnn.inference.resolve import resolve
+from radio_bnn.paper import experiments
+from radio_bnn.runs import execute
+from radio_bnn.runs.records import Posterior, Record, check_galaxies, expect, expect_names, samples_of
+from radio_bnn.seeds import generator
+
+SAMPLES = experiments.SAMPLES
+ARRAYS = ("difference_test", "labels_test", "galaxy_test")
+
+
+class OnOrbit(Record):
+    """What a run predicts for its test galaxies with logits averaged over the orbit of D4.
+
+    Arrays: difference_test (S, N) float16, averaged logits of FRI minus of FRII; labels_test (N,) uint8 with 0 FRI,
+    1 FRII; galaxy_test (N,) uint16, the place of each galaxy among the names of its data set in ascending order.
+    """
+
+    kind = "on_orbit"
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Test logits (S, N, 2), float64, with the stored differences; equal in every score."""
+        difference = self.arrays["difference_test"].astype(np.float64)
+        return np.stack([difference, np.zeros_like(difference)], axis=-1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of the test galaxies (N,), int64."""
+        return self.arrays["labels_test"].astype(np.int64)
+
+    @property
+    def galaxies(self) -> np.ndarray:
+        """Which galaxies they are (N,)."""
+        return self.arrays["galaxy_test"]
+
+    def check(self) -> None:
+        """Raise ValueError or KeyError unless shapes and galaxies are whole and fit."""
+        expect_names(self.arrays, ARRAYS)
+        labels, galaxies = self.arrays["labels_test"], self.galaxies
+        check_galaxies(self, {"test": labels})
+        shape = (samples_of(self.config), len(labels))
+        expect("difference_test", self.arrays["difference_test"], shape, np.float16)
+        expect("galaxy_test", galaxies, (len(labels),), np.uint16)
+        if len(np.unique(galaxies)) != len(labels):
+            raise ValueError("galaxy_test names a galaxy twice")
+
+
+def measure(posterior: Posterior) -> OnOrbit:
+    """Predict the test galaxies on the orbit, one draw of the weights for all views, on one thread.
+
+    The record is of the run that stores as many samples, SAMPLES: the config of a posterior does not say how many.
+    """
+    config, started = replace(posterior.config, samples=SAMPLES), time.perf_counter()
+    splits, model = execute.load_data(config), execute.network(posterior)
+    with execute.one_thread():
+        logits = predict(
+            model,
+            splits["test"].images,
+            samples=samples_of(config),
+            generator=generator(config.seed, "predict"),
+            scope=resolve(config).method.scope,
+            likelihood=LIKELIHOODS["orbit_logits"],
+            precision=config.precision,
+        )
+    arrays = execute.made_arrays({"test": logits}, splits)
+    made = execute.described(config, splits, device="cpu", seconds=time.perf_counter() - started)
+    return OnOrbit(config, made, {name: arrays[name] for name in ARRAYS})
