@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
-from radio_bnn.paper import experiments
 from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Record, check_galaxies, expect, expect_names, samples_of
 from radio_bnn.seeds import generator
 
-SAMPLES = experiments.SAMPLES
 ARRAYS = ("difference_test", "labels_test", "galaxy_test")
 
 
@@ -59,9 +56,9 @@ class OnOrbit(Record):
 def measure(posterior: Posterior) -> OnOrbit:
     """Predict the test galaxies on the orbit, one draw of the weights for all views, on one thread.
 
-    The record is of the run that stores as many samples, SAMPLES: the config of a posterior does not say how many.
+    As many samples, and in the same precision, as ``posterior.config`` says.
     """
-    config, started = replace(posterior.config, samples=SAMPLES), time.perf_counter()
+    config, started = posterior.config, time.perf_counter()
     splits, model = execute.load_data(config), execute.network(posterior)
     with execute.one_thread():
         logits = predict(
