@@ -1,6 +1,6 @@
 """Small worlds that several tests share."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.evaluation.resampling import Interval, summarise
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.inputs import normalise
+from radio_bnn.paper.claims import Evidence
 from radio_bnn.runs.records import Run, galaxies_of, protocol, samples_of
 from radio_bnn.seeds import generator
 
@@ -97,9 +98,25 @@ def gradients(loss: torch.Tensor, parameters) -> torch.Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
 
 
-def contrast(value: float, low: float, high: float, *, runs: int = 3) -> SimpleNamespace:
-    """A contrast as ``claims.judge`` reads it."""
-    return SimpleNamespace(interval=Interval(value, low, high), runs=runs)
+@dataclass(frozen=True)
+class Synthetic:
+    """An interval of half-width ``half`` at level 0.95, that grows as alpha falls."""
+
+    value: float
+    half: float
+    corrected: float = 1.5
+
+    def interval(self, level):
+        half = self.half * (0.05 / (1 - level)) ** 0.5
+        return Interval(self.value, self.value - half, self.value + half)
+
+    def corrected_interval(self, level):
+        return replace(self, half=self.half * self.corrected).interval(level)
+
+
+def evidence(*, folds=8, states=None, metastable=(), vacuous=(), **parts):
+    estimates = {name: Synthetic(*numbers) for name, numbers in parts.items()}
+    return Evidence(estimates, folds, 0, states or {}, metastable, vacuous)
 
 
 def logits_of(class_0) -> np.ndarray:

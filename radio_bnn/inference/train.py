@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,22 +97,12 @@ def fit(
     when the loss stops being finite, and ValueError for a checkpoint of another config.
     """
     device = device_name(device)
-    dtype = torch.float64 if config.precision == "float64" else torch.float32
     training = start(config, start_from, device=device)
     if checkpoint is not None and checkpoint.exists():
         _restore(training, checkpoint)
     earlier, started = training.seconds, time.perf_counter()
-    train, held_out = splits["train"], splits["validation"]
-    half = held_out[validation_halves(len(held_out))[0]]
-    noise = training.streams["view"]
-    view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
-    labels = torch.as_tensor(train.labels, device=device)
-    validation = network_input(half.images, dtype=dtype, device=device)
     with bar(total=config.epochs, initial=training.epoch, unit="epoch", desc="train", show=progress) as shown:
-        while training.epoch < config.epochs:
-            epoch_terms = _epoch(training, view, labels)
-            _validate(training, epoch_terms, validation, half.labels)
-            last = training.epoch == config.epochs
+        for last in _epochs(training, splits, device):
             if checkpoint is not None and (training.epoch % checkpoint_every == 0 or last):
                 training.seconds = earlier + time.perf_counter() - started
                 _save(training, checkpoint)
@@ -121,6 +111,21 @@ def fit(
     model.load_state_dict(training.best_weights)
     moment = training.state.second_moment()
     return Fit(config, model, training.history, training.best_epoch, moment, earlier)
+
+
+def _epochs(training: Training, splits: Splits, device: str) -> Iterator[bool]:
+    """Train and validate epoch by epoch; yields after each whether it was the last."""
+    config = training.state.problem.config
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    train, held_out = splits["train"], splits["validation"]
+    half = held_out[validation_halves(len(held_out))[0]]
+    noise = training.streams["view"]
+    view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
+    labels = torch.as_tensor(train.labels, device=device)
+    validation = network_input(half.images, dtype=dtype, device=device)
+    while training.epoch < config.epochs:
+        _validate(training, _epoch(training, view, labels), validation, half.labels)
+        yield training.epoch == config.epochs
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, rate: float = 1.0, *, rho: bool = False) -> float:

@@ -15,7 +15,7 @@ from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.predictive import predictive_entropy
-from radio_bnn.paper import experiments
+from radio_bnn.paper import experiments, pruning
 from radio_bnn.paper.claims import LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
 from radio_bnn.paper.contrasts import (
     DOUBTED,
@@ -33,7 +33,7 @@ from radio_bnn.paper.contrasts import (
 )
 from radio_bnn.paper.on_orbit import OnOrbit
 from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, nll_rises
-from radio_bnn.runs.records import Run, find
+from radio_bnn.runs.records import Run
 
 States = dict[float, list[str]]
 
@@ -193,17 +193,11 @@ def pruned() -> list[Pruning]:
 
 def _pruning(records: Sequence[Pruning], *at: tuple[str, str, float]) -> Comparison:
     """Sides by name: pairs of a ranking and a fraction."""
-    share = float(np.mean([len(r.labels) / _trained(r) for r in records]))
     sides = {
         name: Side([r.at(ranking, f) for r in records], [r.labels for r in records], [r.galaxies for r in records])
         for name, ranking, f in at
     }
-    return Comparison(sides, share)
-
-
-def _trained(record: Pruning) -> int:
-    run = find(record.config)
-    return run.content["reached"]["galaxies"] if run is not None else 584
+    return Comparison(sides, pruning.test_share(records))
 
 
 def _c3() -> Evidence:
@@ -233,15 +227,14 @@ def _c4() -> Evidence:
     records = pruned()
     if not records:
         return Evidence(lacking=len(experiments.headline()))
-    share = float(np.mean([len(r.labels) / _trained(r) for r in records]))
 
     def further(ranking: str) -> Estimate:
         rises = [nll_rises(records, name) for name in ("snr", ranking)]
-        return crossval.share_contrast(*rises, FRACTIONS, margin=LARGEST_RISE, test_share=share)
+        return crossval.share_contrast(*rises, FRACTIONS, margin=LARGEST_RISE, test_share=pruning.test_share(records))
 
     same = all(np.array_equal(r.logits["snr"], r.logits["fisher"]) for r in records)
     beside = {}
-    if all("released_fisher" in r.logits for r in records):
+    if all("released_fisher" in r.rankings for r in records):
         beside["Adam's second moment in place of the Fisher information, as released"] = _shown(
             further("released_fisher"), "+.2f"
         )

@@ -1,33 +1,13 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from scenarios import evidence
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose
 from radio_bnn.paper.claims import CLAIMS, GUESSES, LEARNS, METASTABLE, Evidence, Verdict, judge
-
-
-@dataclass(frozen=True)
-class Synthetic:
-    """An interval of half-width ``half`` at level 0.95, that grows as alpha falls."""
-
-    value: float
-    half: float
-    corrected: float = 1.5
-
-    def interval(self, level):
-        half = self.half * (0.05 / (1 - level)) ** 0.5
-        return Interval(self.value, self.value - half, self.value + half)
-
-    def corrected_interval(self, level):
-        return replace(self, half=self.half * self.corrected).interval(level)
-
-
-def evidence(*, folds=8, states=None, metastable=(), vacuous=(), **parts):
-    estimates = {name: Synthetic(*numbers) for name, numbers in parts.items()}
-    return Evidence(estimates, folds, 0, states or {}, metastable, vacuous)
 
 
 def ladder(**states):

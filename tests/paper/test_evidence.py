@@ -24,7 +24,6 @@ def store(monkeypatch):
         return records.get((run_id(config), kind.kind))
 
     monkeypatch.setattr(contrasts, "find", find)
-    monkeypatch.setattr(evidence, "find", find)
     return records
 
 

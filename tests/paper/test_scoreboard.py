@@ -7,7 +7,7 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from scenarios import contrast
+from scenarios import evidence
 
 from radio_bnn.cli import main
 from radio_bnn.paper import claims, scoreboard
@@ -24,15 +24,15 @@ def write_chapter(book, name: str, *cells: nbformat.NotebookNode) -> None:
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1"), *cells]), book / f"{name}.ipynb")
 
 
-C3 = judge("C3", contrast(0.5, -0.25, 1.25))
-C6 = judge("C6", contrast(0.5, 0.25, 0.75, runs=1))
-C4 = judge("C4", None)
+C3 = judge("C3", evidence(NLL=(0.0, 0.0099)))
+C8A = judge("C8a", evidence(NLL=(-0.5, 0.25), folds=4))
+C4 = judge("C4")
 
 
 @pytest.fixture
 def book(tmp_path):
     write_chapter(tmp_path, "pruning", claim_cell(C3), claim_cell(C4))
-    write_chapter(tmp_path, "cold_posterior", claim_cell(C6))
+    write_chapter(tmp_path, "augmentation", claim_cell(C8A))
     write_chapter(tmp_path, "data")
     return tmp_path
 
@@ -46,7 +46,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_verdicts_survive_the_notebook_with_their_chapter_and_link_target(book):
     assert scoreboard.collect(book) == [
-        ("C6", C6, "cold_posterior", "claim-c6"),
+        ("C8a", C8A, "augmentation", "claim-c8a"),
         ("C3", C3, "pruning", "claim-c3"),
         ("C4", C4, "pruning", "claim-c4"),
     ]
@@ -56,23 +56,33 @@ def test_every_claim_has_a_line_in_order_judged_or_not(book):
     found = rows(scoreboard.page(scoreboard.collect(book)))
     assert list(found) == list(CLAIMS)
     assert [claim for claim, line in found.items() if scoreboard.NOT_JUDGED in line] == [
-        claim for claim in CLAIMS if claim not in ("C3", "C4", "C6")
+        claim for claim in CLAIMS if claim not in ("C3", "C4", "C8a")
     ]
     for claim, line in found.items():
-        assert line[2] == CLAIMS[claim].says
+        assert line[3] == CLAIMS[claim].says
 
 
-def test_a_line_holds_number_interval_runs_verdict_reason_and_link(book):
-    link, verdict, _, number, runs = rows(scoreboard.page(scoreboard.collect(book)))["C6"]
-    assert link == "[C6, cold posterior](#claim-c6)"
-    assert verdict == f"**undecided**: {C6.why}"
-    assert number == f"{CLAIMS['C6'].contrast}: **+0.500 [+0.250, +0.750] nats**"
-    assert runs == "1"
+def test_a_line_holds_numbers_folds_verdict_reason_and_link(book):
+    link, verdict, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
+    assert link == "[C8a, augmentation](#claim-c8a)"
+    assert verdict == f"**reproduced**: {C8A.why}" and C8A.why.endswith("few folds: 4")
+    assert number == f"{CLAIMS['C8a'].contrast}: **-0.500 [-0.750, -0.250] nats**"
+    assert (together, folds) == ("reproduced", "4")
 
 
-def test_what_was_not_run_has_neither_number_nor_runs(book):
-    _, verdict, _, number, runs = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
-    assert (verdict, number, runs) == ("**undecided**: not run", CLAIMS["C4"].contrast, "")
+def test_claims_are_also_judged_together(book):
+    """Of two claims that are judged, one stands at half the level, and then the other one has it all."""
+    assert (C3.stands, C8A.stands) == (1, 3)
+    assert rows(scoreboard.page(scoreboard.collect(book)))["C3"][2] == "reproduced"
+    barely = judge("C8a", evidence(NLL=(-0.5, 0.499)))
+    alone = scoreboard.Entry("C8a", barely, "augmentation", "claim-c8a")
+    both = [alone, *(found for found in scoreboard.collect(book) if found.claim == "C3")]
+    assert [rows(scoreboard.page(both))[claim][2] for claim in ("C3", "C8a")] == ["undecided", "undecided"]
+
+
+def test_what_was_not_run_has_neither_number_nor_folds(book):
+    _, verdict, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
+    assert (verdict, together, number, folds) == ("**undecided**: not run", "undecided", CLAIMS["C4"].contrast, "")
 
 
 def test_without_any_claim_cell_nothing_is_judged():
@@ -96,8 +106,8 @@ def test_an_output_that_is_no_verdict_names_its_chapter(tmp_path, record):
 
 
 def test_a_claim_is_judged_once(book):
-    write_chapter(book, "priors", claim_cell(C6))
-    with pytest.raises(ValueError, match="C6 is judged in cold_posterior and again in priors"):
+    write_chapter(book, "priors", claim_cell(C8A))
+    with pytest.raises(ValueError, match="C8a is judged in augmentation and again in priors"):
         scoreboard.collect(book)
 
 
