@@ -18,8 +18,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from scenarios import evidence
 
 from radio_bnn.paper import claims, scoreboard
-from radio_bnn.paper.evidence import evidence as evidence_of
 from radio_bnn.paper.chapters import TYPES, check, read_parameters
+from radio_bnn.paper.evidence import evidence as evidence_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"

@@ -49,14 +49,8 @@ def run_queue(
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
     lacking, measures = records.missing(wanted, folder), {Posterior.kind: kept, **(measures or {})}
-    if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
-        known = ", ".join([Run.kind, *measures])
-        raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
     if lacking:
-        check_unchanged(folder)
-        remove_abandoned(folder)
-        remove_abandoned(cached_folder())
-        _find_data(sorted({config.data for config, _ in lacking}), scheduler)
+        _prepare(lacking, folder, measures, scheduler)
     written, failed = [], {}
     for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
         jobs = jobs_of(records.missing(lacking, folder), measures)
@@ -69,6 +63,17 @@ def run_queue(
         reasons = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
         raise RuntimeError(f"{len(failed)} of {len(failed) + len(written)} failed, the others are stored: {reasons}")
     return written
+
+
+def _prepare(lacking: Sequence[Item], folder: Path, measures: Mapping[str, Measure], scheduler: str | None) -> None:
+    """Refuse what cannot be made before anything is, and remove what killed sweeps have left half written."""
+    if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
+        known = ", ".join([Run.kind, *measures])
+        raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
+    check_unchanged(folder)
+    for each in (folder, cached_folder()):
+        remove_abandoned(each)
+    _find_data(sorted({config.data for config, _ in lacking}), scheduler)
 
 
 # What the workers do

@@ -13,11 +13,14 @@ from radio_bnn.paper.prose import say
 SAID = """
 import numpy as np, torch
 from types import SimpleNamespace
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims
 from radio_bnn.paper.prose import say
 say(whole=14, share=0.125, text="0.62 [0.53, 0.72] − it's", digits="14", absent=None)
 say(small=np.float32(0.5), count=np.int64(3), word=np.str_("Laplace"), scalar=np.array(0.25), tensor=torch.tensor(2.0))
-claims.judge("C6", SimpleNamespace(interval=(0.5, 0.25, 0.75), runs=2)).say()
+ends = lambda level: Interval(0.5, 0.25, 0.75)
+nll = SimpleNamespace(value=0.5, interval=ends, corrected_interval=ends)
+claims.judge("C3", claims.Evidence({"NLL": nll}, 2)).say()
 """
 PRINTED = {
     ("whole", "s"): "14",
@@ -32,10 +35,10 @@ PRINTED = {
     ("word", "s"): "Laplace",
     ("scalar", "s"): "0.25",
     ("tensor", "s"): "2.0",
-    ("c6_verdict", "s"): "undecided",
-    ("c6_number", "s"): "+0.500 [+0.250, +0.750] nats",
-    ("c6_runs", "s"): "2",
-    ("c6_why", "s"): "2 runs; the interval points towards the claim",
+    ("c3_verdict", "s"): "undecided",
+    ("c3_number", "s"): "+0.500 [+0.250, +0.750] nats",
+    ("c3_folds", "s"): "2",
+    ("c3_why", "s"): "2 folds, fewer than 3",
 }
 
 
@@ -54,7 +57,7 @@ def test_the_role_prints_what_was_said_and_the_cell_shows_the_verdict_alone(exec
     found = {name: output["data"]["text/plain"] for name, output in extract_glue_data_cell(cell)}
     assert {(name, spec): format_plain_text(found[name], spec) for name, spec in PRINTED} == PRINTED
     assert set(found) == {name for name, _ in PRINTED}
-    assert [output.data["text/plain"] for output in cell.outputs] == ["C6: undecided"]
+    assert [output.data["text/plain"] for output in cell.outputs] == ["C3: undecided"]
 
 
 @pytest.mark.parametrize(
