@@ -14,8 +14,9 @@ from radio_bnn.config import Config
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.runs import records
 from radio_bnn.runs.execute import provenance, start_of, train_and_predict
-from radio_bnn.runs.records import SCORED, Run, cached_folder, committed_folder, packed
+from radio_bnn.runs.records import SCORED, Run, cached_folder, committed_folder, packed, unpacked
 
+Kept = tuple[np.ndarray, np.ndarray]
 PLACE = ("device", "torch", "commit")
 
 
@@ -55,20 +56,22 @@ def verify(run: Run, *, device: str = "auto", progress: bool = True) -> Repeat:
     """
     again, here = _predicted(run.config, device=device, progress=progress)
     other, _ = _predicted(replace(run.config, seed=run.config.seed + 1), device=device, progress=progress)
+    kept = {name: (run.arrays[f"difference_{name}"], run.arrays[f"energy_{name}"]) for name in SCORED}
     return Repeat(
         run,
-        all(np.array_equal(packed(again[name])[0], run.arrays[f"difference_{name}"]) for name in SCORED),
-        _distance(again["test"], run.logits["test"]),
-        _distance(other["test"], run.logits["test"]),
+        all(np.array_equal(a, b) for name in SCORED for a, b in zip(again[name], kept[name], strict=True)),
+        _distance(unpacked(*again["test"]), run.logits["test"]),
+        _distance(unpacked(*other["test"]), run.logits["test"]),
         run.content["provenance"],
         here,
     )
 
 
-def _predicted(config: Config, *, device: str, progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _predicted(config: Config, *, device: str, progress: bool) -> tuple[dict[str, Kept], dict[str, str]]:
+    """What a record would keep of the logits of each set, and where it was made."""
     before = start_of(config, device=device, progress=progress)
     _, _, logits = train_and_predict(config, device=device, before=before, progress=progress)
-    return logits, provenance(config, device=device, seconds=0.0)
+    return {name: packed(values) for name, values in logits.items()}, provenance(config, device=device, seconds=0.0)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
