@@ -1,13 +1,14 @@
 """Small worlds that several tests share."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 
 from radio_bnn.config import HISTORY, Config
-from radio_bnn.data.folds import divide
-from radio_bnn.data.galaxies import Galaxies, split
+from radio_bnn.data.folds import committed_names, divide
+from radio_bnn.data.galaxies import COUNTS, Galaxies, Splits, split
 from radio_bnn.data.mirabest import F_BATCHES
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.predictive import predictive_mean
@@ -15,7 +16,7 @@ from radio_bnn.evaluation.resampling import Interval, summarise
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.inputs import normalise
 from radio_bnn.paper.claims import Evidence
-from radio_bnn.runs.records import Run, galaxies_of, protocol, samples_of
+from radio_bnn.runs.records import REACHED, SCORED, Run, packed, protocol, samples_of, unpacked
 from radio_bnn.seeds import generator
 
 BACKGROUND = normalise(np.zeros((1, 1, 1), np.uint8), torch.float64).item()
@@ -60,22 +61,40 @@ def catalogue(config: Config):
     return divide(toys, source="simulated", sha256="toy", data_seed=0, fold=config.fold, reason="a test")
 
 
+@cache
+def unseen(data: str, size: int, fold: int | None, data_seed: int) -> Splits:
+    """A data set without pixels and places on the sky, divided: MiraBest by its names, or a simulated catalogue."""
+    counts = COUNTS if data == "mirabest" else scaled_counts(size)
+    code = np.repeat(list(counts), [sum(pair) for pair in counts.values()])
+    in_test = np.concatenate([np.arange(sum(pair)) >= pair[0] for pair in counts.values()])
+    names = committed_names() if data == "mirabest" else np.array([f"sim_{i:06d}" for i in range(len(code))])
+    nowhere = [np.full(len(code), np.nan)] * 4
+    known = Galaxies(np.zeros((len(code), 1, 1), np.uint8), code, in_test, names, *nowhere)
+    return divide(known, source=data, sha256="", data_seed=data_seed, fold=fold)
+
+
 def recorded(config: Config, sets: dict | None = None, *, seconds: float = 10.0) -> Run:
     """The record of a run with random logits, or with ``sets`` {name: (logits (S, N, 2), labels (N,))}."""
     if sets is None:
         sha256, rng = F_BATCHES.checksum.partition(":")[2], np.random.default_rng(config.seed)
-        known = galaxies_of(config, sha256)
-        labels = {name: np.repeat([0, 1], n if len(n) == 2 else [1, n[0] - 1]) for name, n in known.items()}
-        sets = {k: (rng.normal(size=(samples_of(config), len(y), 2)), y) for k, y in labels.items()}
+        known = unseen(config.data, config.simulated_galaxies, config.fold, config.data_seed)
+        names = np.sort(known.galaxies.name)
+        places = {name: np.searchsorted(names, known[name].name) for name in SCORED}
+        sets = {k: (rng.normal(size=(samples_of(config), len(known[k]), 2)), known[k].labels) for k in SCORED}
     else:
-        sha256 = "of galaxies that no test knows"
-    sets = {name: (logits.astype(np.float16), labels) for name, (logits, labels) in sets.items()}
-    arrays = {f"logits_{name}": logits for name, (logits, _) in sets.items()}
-    arrays |= {f"labels_{name}": labels.astype(np.uint8) for name, (_, labels) in sets.items()}
+        sha256, ends = "of galaxies that no test knows", np.cumsum([len(labels) for _, labels in sets.values()])
+        places = {k: np.arange(end - len(sets[k][1]), end) for k, end in zip(sets, ends, strict=True)}
+    arrays = {}
+    for name, (logits, labels) in sets.items():
+        arrays[f"difference_{name}"], arrays[f"energy_{name}"] = packed(np.asarray(logits, float))
+        arrays |= {f"labels_{name}": labels.astype(np.uint8), f"galaxy_{name}": places[name].astype(np.uint16)}
+    stored = {k: unpacked(arrays[f"difference_{k}"], arrays[f"energy_{k}"]) for k in sets}
+    reached = (100 + 1e4 * config.temperature, 100.0, 1e4, 584)
     content = {
         "protocol": protocol(config),
         "provenance": {"data": config.data, "data_sha256": sha256, "wall_seconds": seconds},
-        "metrics": {k: summarise(x, None if k == "hybrid" else y, resamples=20) for k, (x, y) in sets.items()},
+        "metrics": {k: summarise(stored[k], None if k == "hybrid" else y, resamples=20) for k, (_, y) in sets.items()},
+        "reached": dict(zip(REACHED, reached, strict=True)),
         "selected_epoch": 1,
         "history": {name: [2.0, 1.0] for name in HISTORY},
     }

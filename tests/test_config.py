@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from radio_bnn.config import CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
+from radio_bnn.config import ANNEALED_RATES, CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS, make_prior
 
 
@@ -127,3 +127,40 @@ def test_values_that_no_run_can_use_are_refused(values, error, message):
 def test_the_views_of_an_orbit_share_a_draw():
     assert Config.preview().estimator == "local"
     assert Config.converged(likelihood="orbit_probs").estimator == "shared"
+
+
+def rates(config: Config) -> tuple[float, float]:
+    return config.learning_rate, config.rho_learning_rate
+
+
+@pytest.mark.parametrize(("method", "prior", "scale"), ANNEALED_RATES, ids=str)
+def test_the_annealed_protocol_takes_the_rates_of_its_method_prior_and_scale(method, prior, scale):
+    found, chosen = Config.annealed(method=method, prior=prior, prior_scale=scale), ANNEALED_RATES[method, prior, scale]
+    assert rates(found) == chosen
+    assert rates(Config.annealed(method=method, prior=prior, prior_scale=scale, learning_rate=1e-4))[0] == 1e-4
+    assert dataclasses.replace(found, **dict(zip(NAMES, rates(Config.converged()), strict=True))) == Config.converged(
+        schedule="ramp", method=method, prior=prior, prior_scale=scale
+    )
+
+
+NAMES = ("learning_rate", "rho_learning_rate")
+
+
+def test_a_scale_of_its_own_has_its_own_rates_or_those_of_its_prior(monkeypatch):
+    monkeypatch.setitem(ANNEALED_RATES, ("vi", "laplace", 0.5), (1e-4, 2e-4))
+    assert rates(Config.annealed(prior="laplace", prior_scale=0.5)) == (1e-4, 2e-4)
+    plain = ANNEALED_RATES["vi", "laplace", None]
+    assert rates(Config.annealed(prior="laplace")) == rates(Config.annealed(prior="laplace", prior_scale=0.4)) == plain
+
+
+def test_a_method_whose_rates_are_not_chosen_takes_those_of_the_recipe(monkeypatch):
+    monkeypatch.delitem(ANNEALED_RATES, ("dropout", "gaussian", None), raising=False)
+    assert rates(Config.annealed(method="dropout", prior="laplace")) == (8e-3, 0.1)
+    monkeypatch.setitem(ANNEALED_RATES, ("dropout", "gaussian", None), (1e-3, 0.1))
+    assert Config.annealed(method="dropout", prior="laplace").learning_rate == 1e-3, "dropout has no prior"
+
+
+def test_a_training_is_the_same_whatever_is_stored_of_its_predictions():
+    few, many = Config.annealed(samples=3, seed=5), Config.annealed(samples=50, seed=5)
+    assert few.trained == many.trained == Config.annealed(seed=5) and few.trained.trained == few.trained
+    assert run_id(few) != run_id(many) and Config.annealed().trained != few.trained

@@ -6,7 +6,6 @@ from radio_bnn.config import Config
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
 from radio_bnn.inference.objective import kl_closed
-from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.vi import objective
 from radio_bnn.model.inputs import D4, d4_element, network_input, normalise
@@ -38,29 +37,6 @@ def test_the_minibatches_of_an_epoch_sum_to_the_full_objective(batch_size, prior
             nll = -categorical(model(inputs), Y).sum()
         full = nll + 0.3 * kl_closed(problem.prior, posterior(model), {})
     torch.testing.assert_close(torch.stack(parts).sum(), full, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("likelihood", ["categorical", "label_free"])
-@pytest.mark.parametrize("prior", ["gaussian", "laplace"])
-def test_the_whole_objective_is_that_of_one_minibatch_of_all_galaxies(prior, likelihood):
-    """With a posterior of no width every draw is the mean."""
-    config = Config.preview(prior=prior, likelihood=likelihood, temperature=0.3, precision="float64")
-    model, problem = network(init_rho_low=-60.0, init_rho_high=-60.0), resolve(config)
-    batch = Batch(network_input(X, dtype=torch.float64), Y, 20)
-    with torch.no_grad():
-        expected = objective(problem, model, batch, generator=generator(0, "noise"))
-    found = whole_objective(problem, model, X, Y.numpy(), draws=2, generator=generator(1, "noise"))
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=0)
-
-
-def test_the_whole_objective_does_not_depend_on_the_views_that_were_trained_on():
-    model = network()
-    found = [
-        whole_objective(resolve(config), model, X, Y.numpy(), draws=3, generator=generator(1, "noise")).loss
-        for config in (Config(), Config(augmentation="rotation", objective="pac2", batch_size=3))
-    ]
-    assert found[0] == found[1]
 
 
 def test_as_released_the_last_smaller_batch_weighs_as_much_as_the_others():

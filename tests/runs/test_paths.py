@@ -10,7 +10,7 @@ from scenarios import catalogue
 from radio_bnn.config import Config, run_id
 from radio_bnn.inference.train import fit, learning_rate_factor
 from radio_bnn.runs import execute, records, sweep
-from radio_bnn.runs.records import Posterior
+from radio_bnn.runs.records import Posterior, packed
 
 COLD = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, batch_size=8, samples=5, schedule="ramp")
 WARM = replace(COLD, temperature=0.1, path=(0.01, 0.03))
@@ -29,10 +29,23 @@ def test_a_run_on_a_path_starts_from_the_posterior_of_the_one_before(world):
     assert records.find(WARM.previous.previous, Posterior) is not None
     start = execute.network(before).state_dict()
     again = fit(WARM, catalogue(WARM), device="cpu", start_from=start, progress=False)
-    np.testing.assert_array_equal(execute.predict_sets(again, catalogue(WARM))["test"], run.logits["test"])
+    kept = run.arrays["difference_test"]
+    np.testing.assert_array_equal(packed(execute.predict_sets(again, catalogue(WARM))["test"])[0], kept)
     other = {name: torch.zeros_like(value) - 3 for name, value in start.items()}
     elsewhere = fit(WARM, catalogue(WARM), device="cpu", start_from=other, progress=False)
-    assert not np.array_equal(execute.predict_sets(elsewhere, catalogue(WARM))["test"], run.logits["test"])
+    assert not np.array_equal(packed(execute.predict_sets(elsewhere, catalogue(WARM))["test"])[0], kept)
+
+
+def test_a_start_with_other_samples_is_not_trained_again(world, monkeypatch):
+    many = replace(WARM.previous, samples=9)
+    execute.load_or_run(many, keep_posterior=True, device="cpu", progress=False)
+    trained, original = [], execute.fit
+    monkeypatch.setattr(execute, "fit", lambda config, *a, **k: trained.append(config) or original(config, *a, **k))
+    execute.load_or_run(WARM, device="cpu", progress=False)
+    assert trained == [WARM]
+    second = replace(COLD, temperature=0.03, path=(0.01,))
+    jobs = sweep._trainings([(second, "run"), (replace(COLD, samples=9), "run")], {})
+    assert [(len(job.arguments[0]), job.arguments[0][0][1]) for job in jobs] == [(2, True)]
 
 
 def test_a_sweep_walks_a_path_in_one_job_and_trains_nothing_twice(world, monkeypatch):

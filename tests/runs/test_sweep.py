@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 
 from radio_bnn.config import Config, run_id
 from radio_bnn.data import mirabest
-from radio_bnn.paper import convergence
+from radio_bnn.paper import protocol
+from radio_bnn.paper.protocol import Objective
 from radio_bnn.runs import records, sweep
 from radio_bnn.runs.records import Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
 QUEUE = [(replace(SHORT, seed=seed), "run") for seed in range(4)]
 REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(12)]
-MEASURES = {"convergence": convergence.measure}
+MEASURES = {"objective": protocol.measure}
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def ids(queue) -> set[str]:
 
 
 def same(a: Run, b: Run) -> bool:
-    logits = all(np.array_equal(a.logits[name], b.logits[name]) for name in records.SCORED)
-    return logits and a.config == b.config and a.content["metrics"] == b.content["metrics"]
+    arrays = all(np.array_equal(b.arrays[name], values) for name, values in a.arrays.items())
+    return arrays and a.config == b.config and a.content["metrics"] == b.content["metrics"]
 
 
 def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeypatch):
@@ -90,28 +92,109 @@ def test_a_failing_run_is_named_and_the_others_are_stored(cache, tmp_path):
 
 def test_a_run_is_trained_once_for_all_that_is_measured_on_it(cache, tmp_path, monkeypatch):
     out, (other, _) = tmp_path / "out", QUEUE[0]
-    wanted = [(SHORT, "run"), (SHORT, "convergence"), (other, "convergence")]
+    wanted = [(SHORT, "run"), (SHORT, "objective"), (other, "objective")]
     assert sweep.run_queue(wanted, out, MEASURES, progress=False) == wanted
     assert list(runs(out)) == [run_id(SHORT)], "the run that nobody reads is not stored"
     assert all(records.at_hand(config, "posterior") for config in (SHORT, other))
-    first = records.read(out, run_id(other), convergence.Convergence)
-    (out / "convergence" / f"{run_id(other)}.json").unlink()
+    first = records.read(out, run_id(other), Objective)
+    (out / "objective" / f"{run_id(other)}.json").unlink()
     monkeypatch.setattr(sweep, "train", lambda *a: pytest.fail("trained again"))
     assert sweep.run_queue(wanted, out, MEASURES, progress=False) == [wanted[2]]
-    again = records.read(out, run_id(other), convergence.Convergence)
+    again = records.read(out, run_id(other), Objective)
     assert again.content["measured"] == first.content["measured"]
+
+
+def posteriors(folder) -> list[str]:
+    return [path.stem for path in sorted((folder / "posterior").glob("*.json"))]
+
+
+def test_a_run_and_its_posterior_are_one_training(cache, tmp_path, monkeypatch):
+    out, wanted, trained = tmp_path / "out", [(SHORT, "posterior"), (SHORT, "run")], []
+    original = sweep.train
+    monkeypatch.setattr(sweep, "_on_processes", here)
+    monkeypatch.setattr(sweep, "train", lambda chain: trained.extend(chain) or original(chain))
+    made = sweep.run_queue(wanted, out, progress=False)
+    assert {(records.identity(config, kind), kind) for config, kind in made} == {
+        (records.identity(config, kind), kind) for config, kind in wanted
+    }
+    assert trained == [(SHORT.to_dict(), True)]
+    assert list(runs(out)) == [run_id(SHORT)] and posteriors(out) == [run_id(SHORT.trained)]
+    assert records.read(out, run_id(SHORT.trained), Posterior).config == SHORT.trained
+    assert sweep.run_queue(wanted, out, progress=False) == []
+
+
+def here(jobs, workers):
+    """The jobs in this process."""
+    for job in jobs:
+        yield job, job.function(*job.arguments)
+
+
+def test_a_posterior_at_hand_is_copied_where_it_is_wanted(cache, tmp_path, monkeypatch):
+    sweep.train([(SHORT.to_dict(), True)])
+    monkeypatch.setattr(sweep, "train", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(sweep, "_on_processes", here)
+    sweep.run_queue([(SHORT, "posterior")], tmp_path / "out", progress=False)
+    name = run_id(SHORT.trained)
+    for suffix in (".json", ".npz"):
+        path = (tmp_path / "out" / "posterior" / name).with_suffix(suffix)
+        original = (records.cached_folder() / "posterior" / name).with_suffix(suffix)
+        if suffix == ".json":
+            assert records.read(tmp_path / "out", name, Posterior).config == SHORT.trained
+        else:
+            with np.load(path) as copy, np.load(original) as kept:
+                assert all(np.array_equal(copy[key], kept[key]) for key in kept.files)
+
+
+def test_what_is_measured_of_few_samples_is_kept_although_the_posterior_says_many(cache, tmp_path, monkeypatch):
+    """A run and a measurement of the same training that name other numbers of samples are trained once."""
+    out, many, trained, original = tmp_path / "out", replace(SHORT, samples=7), [], sweep.train
+    monkeypatch.setattr(sweep, "_on_processes", here)
+    monkeypatch.setattr(sweep, "train", lambda chain: trained.extend(chain) or original(chain))
+    wanted = [(SHORT, "objective"), (many, "run")]
+    made = sweep.run_queue(wanted, out, MEASURES, progress=False)
+    assert sorted(made, key=str) == sorted(wanted, key=str) and trained == [(many.to_dict(), True)]
+    assert records.read(out, run_id(SHORT), Objective).config == SHORT
+    assert sweep.run_queue(wanted, out, MEASURES, progress=False) == []
+
+
+def test_what_killed_sweeps_left_half_written_is_removed_before_the_next(cache, tmp_path, monkeypatch):
+    folders, hour = [tmp_path / "out", records.cached_folder() / "posterior"], 3600
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name, age in {"old.json.1.partial": hour + 60, "new.json.2.partial": hour - 60}.items():
+            (folder / name).write_text("{")
+            os.utime(folder / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(sweep, "_on_processes", here)
+    sweep.run_queue([], tmp_path / "out", progress=False)
+    assert all((folder / "old.json.1.partial").exists() for folder in folders), "nothing is to be done"
+    sweep.run_queue([(SHORT, "run")], tmp_path / "out", progress=False)
+    for folder in folders:
+        assert [path.name for path in folder.glob("*.partial")] == ["new.json.2.partial"]
+
+
+def test_changed_code_is_refused_before_anything_is_trained(cache, tmp_path, monkeypatch):
+    def refuse(folder):
+        raise ValueError(f"{folder.name} is guarded")
+
+    monkeypatch.setattr(sweep, "check_unchanged", refuse)
+    monkeypatch.setattr(sweep, "_on_processes", lambda *a: pytest.fail("a run was started"))
+    with pytest.raises(ValueError, match="out is guarded"):
+        sweep.run_queue([(SHORT, "run")], tmp_path / "out", progress=False)
+    assert sweep.run_queue([], tmp_path / "out", progress=False) == []
 
 
 def test_a_posterior_of_a_worker_elsewhere_is_kept_here(cache, tmp_path):
     made = sweep.train([(SHORT.to_dict(), True)])
     for path in (records.cached_folder() / "posterior").iterdir():
         path.unlink()
-    assert sweep._store(made, [(SHORT, "convergence")], tmp_path / "out") == []
+    assert sweep._store(made, [(SHORT, "objective")], tmp_path / "out") == []
     assert records.find(SHORT, Posterior) is not None and not (tmp_path / "out").exists()
 
 
 def test_what_nothing_measures_is_refused(cache, tmp_path):
-    with pytest.raises(ValueError, match="nothing makes records of kind pruning: choose from run, convergence"):
+    with pytest.raises(
+        ValueError, match="nothing makes records of kind pruning: choose from run, posterior, objective"
+    ):
         sweep.run_queue([(SHORT, "pruning")], tmp_path, MEASURES)
 
 
