@@ -219,11 +219,11 @@ def wanted(chapter: str) -> list[Wanted]:
 def queue(name: str) -> list[Wanted]:
     """The records of a queue, of a chapter, or of the whole ``book``, each once and most wanted first.
 
-    Raises ValueError for an unknown name.
+    A name that both have is the chapter's, which holds the queue's. Raises ValueError for an unknown name.
     """
     everything = {"book": lambda: [item for make in QUEUES.values() for item in make()]}
     chapters = {chapter: lambda chapter=chapter: wanted(chapter) for chapter in CHAPTERS}
-    return _once(_known("queue", name, everything | chapters | QUEUES)())
+    return _once(_known("queue", name, everything | QUEUES | chapters)())
 
 
 def report(name: str, folder: Path) -> str:
