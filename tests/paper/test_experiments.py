@@ -1,107 +1,281 @@
-"""The plan holds what the book reads: every chapter, claim and measurement, each run once."""
+"""The plan holds what the book reads: every chapter and measurement, each record once."""
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from radio_bnn.cli import main
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import ANNEALED_RATES, N_FOLDS, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS
 from radio_bnn.paper import experiments
-from radio_bnn.paper.claims import CLAIMS
-from radio_bnn.paper.experiments import CHAPTERS, QUEUES, Wanted
+from radio_bnn.paper.experiments import CHAPTERS, CHOSEN_FOR, FEW, FOLDS, HALF, LADDER, QUEUES, TEMPERATURES, Wanted
 from radio_bnn.runs import records, sweep
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
+MEASURED = dict.fromkeys({item.kind for item in experiments.queue("book")} - {"run"})
 
 
 def ids(items: list[Wanted], kind: str | None = None) -> set[str]:
     return {run_id(item.config) for item in items if kind in (None, item.kind)}
 
 
-def test_the_chapters_run_is_the_converged_protocol_on_the_published_seeds():
-    assert experiments.run() == Config.converged(seed=122, data_seed=14, precision="bf16")
-    assert [(c.seed, c.data_seed) for c in experiments.repeats(3)] == [(122, 14), (123, 15), (124, 16)]
-    with pytest.raises(ValueError, match="seeds=0"):
-        experiments.repeats(0)
+def pairs(items: list[Wanted]) -> list[tuple[str, str]]:
+    return [(run_id(item.config), item.kind) for item in items]
 
 
-def test_the_whole_book_is_one_queue_with_everything_that_a_chapter_wants():
-    book = experiments.queue("book")
-    pairs = [(run_id(item.config), item.kind) for item in book]
-    assert len(set(pairs)) == len(pairs)
+def trainings(items: list[Wanted]) -> set[str]:
+    return {run_id(item.config.trained) for item in items}
+
+
+# Groups
+
+
+def test_the_chapters_run_is_the_annealed_protocol_on_a_fold_with_a_seed_of_its_own():
+    assert experiments.run() == Config.annealed(fold=0, seed=122, precision="bf16", samples=50, temperature=0.01)
+    assert [(c.fold, c.seed) for c in experiments.headline()] == [(k, 122 + k) for k in range(N_FOLDS)]
+    assert {c.samples for c in experiments.headline()} == {200}
+    assert experiments.run(3, seed=7).seed == 7
+
+
+def test_the_headline_is_the_start_of_the_path():
+    for fold, config in enumerate(experiments.headline()):
+        start = experiments.upward(fold)[experiments.COLD]
+        assert start == config and run_id(start) == run_id(config)
+        assert start.path == () and experiments.from_scratch(fold)[experiments.COLD] == config
+        for stage in experiments.upward(fold).values():
+            assert run_id(stage.origin.trained) == run_id(config.trained)
+
+
+@pytest.mark.parametrize("changes", [{}, {"objective": "pac2"}, experiments.LABEL_FREE], ids=str)
+def test_a_training_passes_upward_and_a_colder_branch_downward(changes):
+    stages = experiments.upward(5, **changes)
+    assert list(stages) == list(TEMPERATURES) == sorted(TEMPERATURES)
+    assert {t: c.temperature for t, c in stages.items()} == {t: t for t in TEMPERATURES}
+    for low, high in pairwise(LADDER):
+        before, after = stages[low], stages[high]
+        assert after.path == (*before.path, low) and run_id(after.previous.trained) == run_id(before.trained)
+    assert stages[0.003].path == (0.01,) and stages[0.001].path == (0.01, 0.003)
+    assert {c.fold for c in stages.values()} == {5} and {c.seed for c in stages.values()} == {127}
+    assert all(getattr(c, name) == value for c in stages.values() for name, value in changes.items())
+
+
+def test_the_other_directions_are_one_training_downward_and_one_for_every_temperature():
+    down, scratch = experiments.downward(2), experiments.from_scratch(2)
+    assert sorted(down) == sorted(scratch) == sorted(TEMPERATURES)
+    falling = sorted(TEMPERATURES, reverse=True)
+    for high, low in pairwise(falling):
+        assert down[low].path == (*down[high].path, high)
+    assert down[falling[0]].path == () and {c.path for c in scratch.values()} == {()}
+    shared = {t: {run_id(way(2)[t]) for way in experiments.DIRECTIONS.values()} for t in TEMPERATURES}
+    assert {t: len(found) for t, found in shared.items()} == {t: 2 if t in (0.01, 1.0) else 3 for t in TEMPERATURES}
+
+
+def test_every_group_has_one_run_for_each_of_its_folds_in_their_order():
+    by_title = experiments.priors([1, 4]) | experiments.matched([1, 4]) | experiments.baselines([1, 4])
+    by_title |= experiments.orbit([1, 4])
+    ladders = [experiments.paths([1, 4]), *experiments.augmentations([1, 4]).values(), experiments.controls([1, 4])]
+    ladders += experiments.directions([1, 4]).values()
+    for group in [*by_title.values(), *(g for ladder in ladders for g in ladder.values()), experiments.longer([1, 4])]:
+        assert [config.fold for config in group] == [1, 4]
+    assert [c.fold for c in experiments.objectives([1, 4])["PAC²ₜ"][1.0]] == [1], "T with the tighter bound: few folds"
+    assert [c.fold for c in experiments.objectives()["PAC²"][1.0]] == list(FOLDS)
+    assert "PAC²ₜ" not in experiments.objectives([4])
+    assert list(experiments.paths([0], temperatures=[1.0, 0.1])) == [0.1, 1.0]
+
+
+def test_groups_differ_from_the_chapters_run_in_what_their_title_says():
+    base = experiments.run(1).to_dict()
+
+    def differs(config: Config) -> dict:
+        return {k: v for k, v in config.to_dict().items() if v != base[k] and "rate" not in k and k != "samples"}
+
+    assert [differs(g[0]) for g in experiments.orbit([1]).values()] == [experiments.ORBIT, experiments.SHARED]
+    assert [differs(g[0]) for g in experiments.baselines([1]).values()] == [{"method": "map"}, {"method": "dropout"}]
+    assert differs(experiments.longer([1])[0]) == {"epochs": 300}
+    assert differs(experiments.in_float32([1])[0]) == {"precision": "float32"}
+    assert differs(experiments.headline([1], prior="laplace")[0]) == {"prior": "laplace"}
+    warm = {title: path[1.0][0] for title, path in experiments.augmentations([1]).items()}
+    assert {title: c.augmentation for title, c in warm.items()} == {
+        "none": "none",
+        "random D4": "d4",
+        "random rotation": "rotation",
+    }
+    wide, narrow = (group[0] for group in experiments.matched([1]).values())
+    assert 2**0.5 * wide.prior_scale == pytest.approx(Config().prior_scale or 0.1)
+    assert (wide.prior, narrow.prior, narrow.prior_scale**2) == ("laplace", "gaussian", pytest.approx(1.5))
+
+
+# Which rates
+
+
+def test_the_candidates_for_the_gaussian_prior_are_the_committed_ones():
+    """And whatever else is committed is a candidate."""
+    stored = {path.stem for path in (BOOK / "results" / "objective").glob("*.json")}
+    gaussian = {run_id(c) for group in experiments.candidates("gaussian").values() for c in group}
+    assert len(gaussian) == len(LADDER) * len(experiments.RATES) == 24 and gaussian <= stored
+    assert stored <= {run_id(c) for title in CHOSEN_FOR for g in experiments.candidates(title).values() for c in g}
+
+
+@pytest.mark.parametrize("title", CHOSEN_FOR)
+def test_every_candidate_has_the_same_stages_and_one_is_what_is_trained(title):
+    groups = experiments.candidates(title)
+    expected = LADDER if title == "gaussian" else (0.01,)
+    for stages in groups.values():
+        assert tuple(c.temperature for c in stages) == expected
+        assert all(after.previous == before for before, after in pairwise(stages))
+        assert {(c.epochs, c.fold, c.seed, c.samples) for c in stages} == {(100, 0, 122, experiments.FEW_SAMPLES)}
+        for name, value in CHOSEN_FOR[title].items():
+            assert {getattr(c, name) for c in stages} == {value}
+    assert len({run_id(stages[0]) for stages in groups.values()}) == len(groups)
+    first = run_id(experiments.run(**CHOSEN_FOR[title]).trained)
+    assert [run_id(stages[0].trained) for stages in groups.values()].count(first) == 1
+
+
+def test_everything_that_is_trained_has_rates_that_are_chosen():
+    chosen = {Config.annealed(**changes) for changes in CHOSEN_FOR.values()}
+    known = {(c.method, c.prior if c.method != "dropout" else "gaussian", c.prior_scale) for c in chosen}
+    assert set(ANNEALED_RATES) <= known
+    for item in experiments.queue("book"):
+        c = canonical(item.config)
+        assert (c.method, c.prior, c.prior_scale) in known, item
+
+
+# Queues
+
+
+def test_the_whole_book_is_one_queue_with_everything_that_a_chapter_wants_once():
+    book = pairs(experiments.queue("book"))
+    assert len(set(book)) == len(book)
+    assert set(book) == {pair for make in QUEUES.values() for pair in pairs(make())}
     for chapter in CHAPTERS:
-        wanted = experiments.wanted(chapter)
-        assert wanted and {(run_id(item.config), item.kind) for item in wanted} <= set(pairs), chapter
+        wanted = pairs(experiments.wanted(chapter))
+        assert wanted and len(set(wanted)) == len(wanted) and set(wanted) <= set(book), chapter
 
 
-@pytest.mark.parametrize("name", QUEUES)
-def test_each_run_is_trained_once_and_its_posterior_is_kept_where_somebody_measures_it(name, tmp_path, monkeypatch):
+def test_every_run_of_the_book_is_on_a_fold_with_the_seed_of_that_fold():
+    for config, _ in experiments.queue("book"):
+        assert config.fold in FOLDS and config.seed == 122 + config.fold
+        assert (config.data, config.precision) == ("mirabest", "bf16") or config in experiments.in_float32()
+
+
+def test_no_two_runs_of_the_book_differ_in_their_number_of_samples_alone():
+    runs = [item for item in experiments.queue("book") if item.kind == "run"]
+    assert len(trainings(runs)) == len(runs)
+
+
+def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
+    n, t = len(FOLDS), len(TEMPERATURES)
+    others = len(experiments.RATES) * (len(experiments.PRIORS) - 1 + len(experiments.MATCHED))
+    expected = {
+        "path": n * t + n,  # the runs, and the posteriors of the headline
+        "controls": len(FEW) * t + len(FEW),
+        "priors": n * len(experiments.PRIORS),
+        "baselines": n * len(experiments.BASELINES),
+        "pruning": n,
+        "directions": len(FEW) * (3 * t - 2) + len(FEW),  # two are shared: at the coldest start and at the warmest
+        "matched": n * len(experiments.MATCHED),
+        "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
+        "objectives": 2 * n * t + len(FEW) * t,
+        "augmentations": len(HALF) * t * (1 + len(experiments.VIEWS)),
+        "precision": len(FEW),
+        "protocol": len(LADDER) * len(experiments.RATES)
+        + others
+        + len(experiments.BASELINES) * len(experiments.POINT_RATES),
+    }
+    assert expected == {name: len(set(pairs(make()))) for name, make in QUEUES.items()}
+    book, everything = len(experiments.queue("book")), sum(expected.values())
+    # The Gaussian headline of the priors, and the upward paths of directions, objectives and augmentations.
+    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t
+
+
+@pytest.mark.parametrize("name", ["book", *QUEUES])
+def test_each_run_is_trained_once_and_its_posterior_is_kept_where_somebody_needs_it(name, tmp_path, monkeypatch):
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     queue = experiments.queue(name)
-    measured = ("pruning", "convergence", "objective")
-    jobs = sweep._trainings(records.missing(queue, tmp_path), dict.fromkeys(measured))
-    trained = [(run_id(Config.from_dict(values)), kept) for job in jobs for values, kept in job.arguments[0]]
-    assert len(trained) == len(dict(trained)) and set(dict(trained)) == ids(queue)
-    assert {identity for identity, kept in trained if kept} == set().union(*(ids(queue, kind) for kind in measured))
+    jobs = sweep._trainings(records.missing(queue, tmp_path), MEASURED)
+    trained = [(Config.from_dict(values), kept) for job in jobs for values, kept in job.arguments[0]]
+    found = {run_id(config.trained): kept for config, kept in trained}
+    assert len(found) == len(trained) and set(found) == trainings(queue)
+    needed = {run_id(item.config.trained) for item in queue if item.kind != "run"}
+    needed |= {run_id(item.config.previous.trained) for item in queue if item.config.previous}
+    assert {identity for identity, kept in found.items() if kept} == needed & set(found)
+    stored = {run_id(config) for config, _ in trained}
+    assert ids(queue, "run") <= stored
+
+
+@pytest.mark.parametrize("name", ["book", *QUEUES])
+def test_a_path_is_walked_in_one_job_and_every_stage_after_the_one_before(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
+    place = {}
+    jobs = sweep._trainings(records.missing(experiments.queue(name), tmp_path), MEASURED)
+    for j, job in enumerate(jobs):
+        for i, (values, _) in enumerate(job.arguments[0]):
+            place[run_id(Config.from_dict(values).trained)] = j, i
+    for item in experiments.queue(name):
+        if (before := item.config.previous) and run_id(before.trained) in place:
+            (j, i), (k, m) = place[run_id(before.trained)], place[run_id(item.config.trained)]
+            assert j == k and i < m
 
 
 def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys):
     assert set(CHAPTERS) <= {path.stem for path in BOOK.glob("*.ipynb")}
-    assert set(QUEUES) == {"book", "convergence", "protocol", *CHAPTERS}
+    assert {part for parts in CHAPTERS.values() for part in parts} <= set(QUEUES)
+    assert list(QUEUES) == [
+        "path",
+        "controls",
+        "priors",
+        "baselines",
+        "pruning",
+        "directions",
+        "matched",
+        "orbit",
+        "objectives",
+        "augmentations",
+        "precision",
+        "protocol",
+    ]
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, priors"):
         experiments.queue("nope")
     with pytest.raises(ValueError, match="chapter='book'"):
         experiments.wanted("book")
+    with pytest.raises(ValueError, match="title='nope' is not known: choose one of gaussian"):
+        experiments.candidates("nope")
     assert main(["sweep", "nope"]) == 1
     assert "choose one of book" in capsys.readouterr().err
 
 
-def test_the_headline_comes_first_and_what_is_slow_after_the_claims():
-    book = experiments.queue("book")
-    place = {(run_id(item.config), item.kind): i for i, item in reversed(list(enumerate(book)))}
-    headline = [place[run_id(config), "run"] for config in experiments.repeats()]
-    assert headline[0] == 0 and headline == sorted(headline)
-    orbit = [place[run_id(c), "run"] for c in experiments.repeats(likelihood="orbit_logits")]
-    assert max(headline) < min(orbit)
-    unclaimed = [i for i, item in enumerate(book) if item.config.seed == 124 and item.config.prior == "student_t"]
-    assert max(orbit) < min(unclaimed)
+@pytest.mark.parametrize("name", sorted({*CHAPTERS, *QUEUES}))
+def test_every_chapter_and_queue_can_be_asked_for_by_its_name(name):
+    """A name that both have is the chapter's."""
+    asked = pairs(experiments.queue(name))
+    assert asked == (
+        pairs(experiments.wanted(name)) if name in CHAPTERS else list(dict.fromkeys(pairs(QUEUES[name]())))
+    )
+    if name in QUEUES:
+        assert set(pairs(QUEUES[name]())) <= set(asked) <= set(pairs(experiments.queue("book")))
 
 
-@pytest.mark.parametrize("claim", experiments.CONTRASTS)
-def test_the_groups_of_a_claim_are_paired_and_its_factors_cancel(claim):
-    assert claim in CLAIMS
-    terms = experiments.terms(claim, 2)
-    assert sum(factor for factor, _ in terms) == 0
-    for _, group in terms:
-        assert [config.seed for config in group] == [122, 123]
-    for chapter in ("priors", "cold_posterior", "augmentation"):
-        found = {run_id(c) for _, group in experiments.terms(claim) for c in group} <= ids(experiments.wanted(chapter))
-        if found:
-            break
-    assert found, f"no chapter wants the runs of {claim}"
+def test_the_command_can_make_every_kind_of_record_that_the_book_reads(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        sweep, "run_queue", lambda wanted, folder, measures, **k: asked.append((wanted, measures)) or []
+    )
+    assert main(["sweep", "book", "--out", str(tmp_path)]) == 0
+    [(wanted, measures)] = asked
+    assert pairs(wanted) == pairs(experiments.queue("book"))
+    assert {item.kind for item in wanted} <= {"run", "posterior", *measures}
 
 
-def test_the_contrasts_are_those_that_the_claims_describe():
-    [(plus, warm), (minus, cold)] = experiments.terms("C6", 1)
-    assert (plus, warm[0].temperature, minus, cold[0].temperature) == (1.0, 1.0, -1.0, 0.01)
-    objectives = [(factor, group[0].objective, group[0].temperature) for factor, group in experiments.terms("C7", 1)]
-    assert objectives == [(1, "pac2", 1), (-1, "pac2", 0.01), (-1, "elbo", 1), (1, "elbo", 0.01)]
-    assert [group[0].prior for _, group in experiments.terms("C2", 1)] == ["laplace_mixture", "gaussian"]
-    with pytest.raises(ValueError, match="claim='C3' is not known: choose one of C2"):
-        experiments.terms("C3")
-
-
-def test_every_group_has_the_seeds_that_are_asked_for():
-    groups = [experiments.priors(2), experiments.baselines(2), *experiments.objectives(seeds=2).values()]
-    groups += experiments.augmentations(2).values()
-    for by_name in groups:
-        assert all([config.seed for config in group] == [122, 123] for group in by_name.values())
-    assert list(experiments.ladder([1.0, 0.1], 1)) == [0.1, 1.0]
-    assert list(experiments.objectives([1.0], 1)["ELBO"]) == [1.0]
-    assert [group[0].method for group in experiments.baselines(1).values()] == ["vi", "ml", "dropout"]
-    assert {config.precision for config in experiments.in_float32()} == {"float32"}
+def test_the_headline_comes_first_then_the_path_and_the_claims_before_what_supports_them():
+    book = pairs(experiments.queue("book"))
+    first = [(run_id(config), "run") for config in experiments.headline()]
+    assert book[: len(first)] == first
+    last = {name: max(map(book.index, set(pairs(QUEUES[name]())))) for name in QUEUES}
+    assert sorted(last, key=last.__getitem__) == list(QUEUES)
 
 
 def test_the_priors_are_named_and_known():
@@ -110,19 +284,33 @@ def test_the_priors_are_named_and_known():
     assert {item.config.prior for item in experiments.queue("book")} == set(experiments.PRIORS)
 
 
-def test_the_neighbours_differ_from_the_protocol_in_one_setting_each():
-    base = next(iter(experiments.training_seeds().values())).to_dict()
-    for name, config in (experiments.doubled() | experiments.neighbours()).items():
-        values = config.to_dict()
-        assert (values["seed"], values["data_seed"], values["precision"]) == (122, 14, base["precision"])
-        different = {k for k in base if values[k] != base[k]}
-        assert "Config" in name or len({k.removesuffix("_low").removesuffix("_high") for k in different}) == 1, name
+# The list
 
 
-def test_the_list_says_what_is_missing_and_how_long_it_takes(tmp_path, capsys):
+def test_the_list_says_what_is_missing_and_how_long_it_takes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     assert main(["sweep", "pruning", "--list", "--out", str(tmp_path)]) == 0
     *missing, counts, hours = capsys.readouterr().out.splitlines()
-    assert len(missing) == 3 and f"{run_id(experiments.run(123))}  pruning  data_seed=15 seed=123" in missing[1]
-    assert counts == "pruning: 3 pruning, 3 missing"
-    assert hours.startswith("to train: 3 runs, ")
+    assert missing[0] == f"  {run_id(experiments.headline()[0])}  pruning  samples=200"
+    assert missing[1] == f"  {run_id(experiments.headline()[1])}  pruning  fold=1 seed=123 samples=200"
+    assert len(missing) == len(FOLDS) and counts == "pruning: 8 pruning, 8 missing"
+    assert hours == "to train: 8 runs, unknown"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_list_counts_every_kind_and_a_training_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
+    monkeypatch.setattr(records, "expected_seconds", lambda configs: 3600.0 * len(configs))
+    folder = tmp_path / "posterior"
+    folder.mkdir()
+    config = experiments.headline()[3]
+    (folder / f"{records.identity(config, 'posterior')}.json").write_text(json.dumps({}))
+    lines = experiments.report("path", tmp_path).splitlines()
+    assert lines[-2] == "path: 64 run, 64 missing; 8 posterior, 7 missing"
+    assert lines[-1] == "to train: 64 runs, about 64.0 h on one core"
+    assert len(lines) == 64 + 7 + 2 and lines[1].endswith("  run  fold=1 seed=123 samples=200")
+    assert sum("path=[0.01, 0.03, 0.1]" in line and "temperature=0.2" in line for line in lines) == len(FOLDS)
+    control = experiments.report("controls", tmp_path).splitlines()
+    assert all("likelihood=label_free" in line for line in control[:-2])

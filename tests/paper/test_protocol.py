@@ -7,7 +7,7 @@ import pytest
 import torch
 from scenarios import catalogue
 
-from radio_bnn.config import HISTORY, Config
+from radio_bnn.config import ANNEALED_RATES, HISTORY, Config, run_id
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.paper import experiments, protocol
 from radio_bnn.runs import execute, records
@@ -21,14 +21,41 @@ def test_the_lowest_sum_of_logarithms_is_chosen_and_nothing_before_all_are_there
     assert protocol.chosen({"a": [10.0, 10.0], "b": [1.0, 99.0]}) == "b"  # a factor counts the same at every T
 
 
-def test_the_ladder_is_one_training_and_every_candidate_has_the_same_stages():
-    stages = experiments.upward(seed=1)
-    assert [c.temperature for c in stages] == list(experiments.LADDER)
-    assert all(after.previous == before for before, after in zip(stages, stages[1:], strict=False))
-    for prior in experiments.PRIORS:
-        groups = experiments.candidates(prior)
-        assert {len(g) for g in groups.values()} == {len(experiments.LADDER) if prior == "gaussian" else 1}
-        assert {(c.epochs, c.fold, c.prior) for g in groups.values() for c in g} == {(100, 0, prior)}
+def test_of_a_single_temperature_the_lowest_objective_is_chosen_also_a_negative_one():
+    assert protocol.chosen({"a": [3.0], "b": [0.5], "c": [2.0]}) == "b"
+    assert protocol.chosen({"a": [3.0], "b": [-0.5], "c": [-2.0]}) == "c"
+    assert protocol.total([-7.5]) == -7.5 and protocol.total([2.0, 8.0]) == pytest.approx(math.log(16))
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """The book's own records, without those of whoever runs the tests."""
+    monkeypatch.delenv("RADIO_BNN_RESULTS", raising=False)
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize("title", experiments.CHOSEN_FOR)
+def test_the_rates_of_the_annealed_protocol_are_those_that_the_records_choose(title, committed):
+    found = protocol.measured(title)
+    if lacking := [name for name, values in found.items() if values is None]:
+        pytest.skip(f"{len(lacking)} of {len(found)} candidates for {title} are not stored")
+    changes, best = experiments.CHOSEN_FOR[title], protocol.chosen(found)
+    config, stage = experiments.run(**changes), experiments.candidates(title)[best][0]
+    key = config.method, "gaussian" if config.method == "dropout" else config.prior, config.prior_scale
+    assert key in ANNEALED_RATES
+    assert run_id(config.trained) == run_id(stage.trained), f"{title}: the records choose {best}"
+    assert protocol.total(found[best]) == min(protocol.total(values) for values in found.values())
+
+
+def test_what_was_chosen_is_chosen_on_what_is_committed(committed):
+    """Rates that no record supports are in no protocol."""
+    supported = set()
+    for title, changes in experiments.CHOSEN_FOR.items():
+        if protocol.chosen(protocol.measured(title)) is not None:
+            config = experiments.run(**changes)
+            prior = "gaussian" if config.method == "dropout" else config.prior
+            supported.add((config.method, prior, config.prior_scale))
+    assert set(ANNEALED_RATES) <= supported
 
 
 def test_a_network_that_guesses_has_the_objective_of_guessing(monkeypatch):
@@ -44,6 +71,17 @@ def test_a_network_that_guesses_has_the_objective_of_guessing(monkeypatch):
     assert measured["nll"] == pytest.approx(n * math.log(2), rel=1e-3)
     assert measured["kl"] == pytest.approx(k * (-math.log(s) + s**2 / 2 - 0.5), rel=1e-6)
     assert measured["objective"] == pytest.approx(measured["nll"] + 0.5 * measured["kl"])
+
+
+def test_an_objective_is_of_the_run_that_was_asked_for_and_finite():
+    config = experiments.candidates("laplace")["4e-3, 0.03"][0]
+    content = {"measured": {"objective": -1.0, "nll": 2.0, "kl": 3.0}}
+    protocol.Objective(config, content).check()
+    for broken in ({"kl": math.nan}, {"nll": math.inf}):
+        with pytest.raises(ValueError, match="not finite"):
+            protocol.Objective(config, {"measured": content["measured"] | broken}).check()
+    with pytest.raises(ValueError, match="it lacks kl"):
+        protocol.Objective(config, {"measured": {"objective": 1.0, "nll": 2.0}}).check()
 
 
 def test_the_table_says_what_is_missing(monkeypatch, tmp_path):

@@ -1,0 +1,185 @@
+"""Rules and protocols were registered, by commit, before the first record that they judge or make."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from radio_bnn.files import CHECKOUT
+from radio_bnn.paper import claims, experiments, register
+from radio_bnn.runs import records
+
+BOOK = CHECKOUT / "book" / "results"
+Entry = dict[str, str]
+
+
+def git(*arguments: str, place: Path = CHECKOUT, binary: bool = False):
+    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
+    ask = ["git", "-C", str(place), *who, *arguments]
+    return subprocess.run(ask, capture_output=True, text=not binary, check=True).stdout
+
+
+def is_ancestor(older: str, younger: str) -> bool:
+    ask = ["git", "-C", str(CHECKOUT), "merge-base", "--is-ancestor", older, younger]
+    return subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def history():
+    """The history of this checkout, all of it."""
+    if not (CHECKOUT / ".git").exists():
+        pytest.skip("needs the git history: this is no checkout")
+    if git("rev-parse", "--is-shallow-repository").strip() != "false":
+        pytest.skip("needs the whole git history: this clone is shallow")
+
+
+@pytest.fixture(scope="module")
+def registered() -> dict[str, register.Entries]:
+    return register.load()
+
+
+def all_entries(known: dict[str, register.Entries]) -> list[tuple[str, str, Entry]]:
+    return [(part, name, e) for part, named in known.items() for name, entries in named.items() for e in entries]
+
+
+# What the file says
+
+
+def test_every_rule_and_protocol_stands_as_it_was_last_registered(registered):
+    for part, current in register.digests().items():
+        assert current and {name: registered[part][name][-1]["digest"] for name in current} == current, (
+            f"{part} have changed: commit, then python -m radio_bnn.paper.register"
+        )
+    assert register.extended(registered, "a later commit") == registered
+
+
+def test_every_claim_and_every_protocol_of_the_book_is_registered(registered):
+    assert set(claims.CLAIMS) <= set(registered["rules"])
+    known = {e["digest"] for part, _, e in all_entries(registered) if part == "protocols"}
+    longer = {c.trained for c in experiments.longer()}
+    for config, kind in experiments.queue("book"):
+        if kind == "run" and config.trained not in longer:
+            assert records.protocol(config)["digest"] in known, config
+
+
+def test_an_entry_is_a_digest_and_a_commit_and_no_digest_follows_itself(registered):
+    for _, _, entry in all_entries(registered):
+        assert set(entry) == {"digest", "commit"}
+        assert {len(entry["digest"]), len(entry["commit"])} == {16, 12}
+        assert int(entry["digest"] + entry["commit"], 16) >= 0
+    for named in registered.values():
+        for entries in named.values():
+            found = [e["digest"] for e in entries]
+            assert all(a != b for a, b in zip(found, found[1:], strict=False))
+
+
+# Order
+
+
+def test_every_registered_commit_is_in_the_history_one_after_the_other(registered, history):
+    for part, name, entry in all_entries(registered):
+        assert is_ancestor(entry["commit"], "HEAD"), (part, name, entry)
+    for named in registered.values():
+        for entries in named.values():
+            for older, younger in zip(entries, entries[1:], strict=False):
+                assert is_ancestor(older["commit"], younger["commit"])
+
+
+def test_every_registered_commit_holds_what_it_is_registered_for(registered, history, tmp_path):
+    """The code of that commit computes that digest."""
+    ask = "import json; from radio_bnn.paper import register; print(json.dumps(register.digests()))"
+    found = {}
+    for _, _, entry in all_entries(registered):
+        commit = entry["commit"]
+        if commit not in found:
+            with tarfile.open(fileobj=BytesIO(git("archive", commit, "radio_bnn", binary=True))) as archive:
+                archive.extractall(tmp_path / commit, filter="data")
+            environment = os.environ | {"PYTHONPATH": str(tmp_path / commit)}
+            run = [sys.executable, "-c", ask]
+            out = subprocess.run(
+                run, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path / commit
+            )
+            found[commit] = json.loads(out.stdout)
+    for part, name, entry in all_entries(registered):
+        assert found[entry["commit"]][part][name] == entry["digest"], (part, name, entry)
+
+
+def test_every_committed_run_was_made_after_its_protocol_was_registered(registered, history):
+    """A run of a registered protocol: its recipe is one that was, and in a commit that its own came after."""
+    for path in sorted(BOOK.glob("*.json")):
+        values = json.loads(path.read_text())
+        protocol = values["protocol"]
+        if values["kind"] != "run" or isinstance(protocol, str):  # the first edition knew names alone
+            continue
+        name = protocol["name"]
+        entries = [e for part, title, e in all_entries(registered) if part == "protocols" and title.split()[0] == name]
+        if not entries:
+            assert name == "custom", f"{path.name}: protocol {name} is not registered"
+            continue
+        made = commit_of(values["provenance"]["commit"])
+        assert protocol["digest"] in {e["digest"] for e in entries}, f"{path.name}: another {name} than is registered"
+        assert any(e["digest"] == protocol["digest"] and is_ancestor(e["commit"], made) for e in entries), (
+            f"{path.name} was made at {made}, before its protocol was registered"
+        )
+
+
+def commit_of(described: str) -> str:
+    """The commit in what `git describe --always --dirty` says."""
+    return described.removesuffix("-dirty").rpartition("-g")[2]
+
+
+def test_the_commit_is_read_from_any_description():
+    assert commit_of("29d1e642c07b") == commit_of("29d1e642c07b-dirty") == "29d1e642c07b"
+    assert commit_of("v0.1-14-g29d1e642c07b") == commit_of("v0.1-gamma-14-g29d1e642c07b-dirty") == "29d1e642c07b"
+
+
+# How it grows
+
+
+def test_what_is_new_is_added_and_what_was_there_stays(monkeypatch):
+    now = {"rules": {"C1": "a", "C2": "b"}, "protocols": {"p": "x"}}
+    monkeypatch.setattr(register, "digests", lambda: now)
+    first = register.extended({}, "c1")
+    assert first == {
+        "rules": {"C1": [{"digest": "a", "commit": "c1"}], "C2": [{"digest": "b", "commit": "c1"}]},
+        "protocols": {"p": [{"digest": "x", "commit": "c1"}]},
+    }
+    assert register.extended(first, "c2") == first
+    now["rules"]["C2"] = "B"
+    now["rules"]["C3"] = "c"
+    before = json.dumps(first)
+    second = register.extended(first, "c2")
+    assert json.dumps(first) == before, "what was known is not changed in place"
+    assert second["rules"]["C2"] == [*first["rules"]["C2"], {"digest": "B", "commit": "c2"}]
+    assert second["rules"]["C1"] == first["rules"]["C1"] and second["protocols"] == first["protocols"]
+    assert second["rules"]["C3"] == [{"digest": "c", "commit": "c2"}]
+    del now["rules"]["C3"]
+    now["rules"]["C2"] = "b"
+    third = register.extended(second, "c3")
+    assert [e["digest"] for e in third["rules"]["C2"]] == ["b", "B", "b"], "what comes back is registered again"
+    assert third["rules"]["C3"] == second["rules"]["C3"], "what was removed keeps its entries"
+
+
+def test_it_names_the_commit_that_is_checked_out_and_refuses_what_is_not_committed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "code.py").write_text("1")
+    git("init", "-q", place=tmp_path)
+    git("add", ".", place=tmp_path)
+    git("commit", "-q", "-m", "one", place=tmp_path)
+    monkeypatch.setattr(register, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(register, "FILE", tmp_path / "register.json")
+    (tmp_path / "code.py").write_text("2")
+    assert register.main() == 1 and not (tmp_path / "register.json").exists()
+    assert "commit first" in capsys.readouterr().err
+    git("commit", "-q", "-a", "-m", "two", place=tmp_path)
+    assert register.main() == 0
+    commit = git("rev-parse", "--short=12", "HEAD", place=tmp_path).strip()
+    found = register.load()
+    assert {e["commit"] for _, _, e in all_entries(found)} == {commit}
+    n = sum(map(len, register.digests().values()))
+    assert len(all_entries(found)) == n and f"{n} rules and protocols" in capsys.readouterr().out
+    assert register.main() == 0 and register.load() == found
