@@ -238,7 +238,7 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "precision",
         "protocol",
     ]
-    with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, priors"):
+    with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
         experiments.queue("nope")
     with pytest.raises(ValueError, match="chapter='book'"):
         experiments.wanted("book")

@@ -109,23 +109,36 @@ def test_every_registered_commit_holds_what_it_is_registered_for(registered, his
         assert found[entry["commit"]][part][name] == entry["digest"], (part, name, entry)
 
 
+def objection(record: dict, registered: dict[str, register.Entries]) -> str:
+    """What speaks against a record of a run: its recipe must be a registered one, in a commit before its own."""
+    protocol, made = record["protocol"], commit_of(record["provenance"]["commit"])
+    named = [entries for title, entries in registered["protocols"].items() if title.split()[0] == protocol["name"]]
+    if not named:
+        return "" if protocol["name"] == "custom" else f"protocol {protocol['name']} is not registered"
+    commits = [e["commit"] for entries in named for e in entries if e["digest"] == protocol["digest"]]
+    if not commits:
+        return f"its {protocol['name']} is another than is registered"
+    return "" if any(is_ancestor(commit, made) for commit in commits) else f"made at {made}, before it was registered"
+
+
 def test_every_committed_run_was_made_after_its_protocol_was_registered(registered, history):
-    """A run of a registered protocol: its recipe is one that was, and in a commit that its own came after."""
     for path in sorted(BOOK.glob("*.json")):
         values = json.loads(path.read_text())
-        protocol = values["protocol"]
-        if values["kind"] != "run" or isinstance(protocol, str):  # the first edition knew names alone
-            continue
-        name = protocol["name"]
-        entries = [e for part, title, e in all_entries(registered) if part == "protocols" and title.split()[0] == name]
-        if not entries:
-            assert name == "custom", f"{path.name}: protocol {name} is not registered"
-            continue
-        made = commit_of(values["provenance"]["commit"])
-        assert protocol["digest"] in {e["digest"] for e in entries}, f"{path.name}: another {name} than is registered"
-        assert any(e["digest"] == protocol["digest"] and is_ancestor(e["commit"], made) for e in entries), (
-            f"{path.name} was made at {made}, before its protocol was registered"
-        )
+        if values.get("kind") == "run":
+            assert objection(values, registered) == "", path.name
+
+
+def test_a_run_before_its_registration_or_of_another_recipe_would_be_found(registered, history):
+    entry = registered["protocols"]["annealed vi gaussian"][0]
+
+    def said(name="annealed", digest=entry["digest"], commit=entry["commit"]):
+        return objection({"protocol": {"name": name, "digest": digest}, "provenance": {"commit": commit}}, registered)
+
+    before = git("rev-parse", "--short=12", f"{entry['commit']}~1").strip()
+    assert said() == said(commit="HEAD") == said(commit=f"{entry['commit']}-dirty") == said(name="custom") == ""
+    assert "before it was registered" in said(commit=before) and "before it was registered" in said(commit="unknown")
+    assert "another than is registered" in said(digest="0" * 16)
+    assert "another than is registered" in said(name="preview") and "is not registered" in said(name="other")
 
 
 def commit_of(described: str) -> str:
