@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from radio_bnn.evaluation import crossval, metrics
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.predictive import predictive_entropy
 from radio_bnn.paper import experiments, pruning
-from radio_bnn.paper.claims import LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
+from radio_bnn.paper.claims import ADVANTAGE, LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
 from radio_bnn.paper.contrasts import (
     DOUBTED,
     TRUSTED,
@@ -93,6 +94,36 @@ def _guessing(comparison: Comparison, *names: str) -> bool:
 
 def _equal(a: Side, b: Side) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a.logits, b.logits, strict=True))
+
+
+# Directions
+
+
+def lowest(ways: Mapping[str, Mapping[float, Runs]]) -> dict[float, str]:
+    """The direction of lowest mean J at each T, on the folds that all directions have, {T: direction}."""
+    found = {}
+    for t in next(iter(ways.values())):
+        groups = shared(*(ways[title][t] for title in ways))
+        if groups[0]:
+            means = {title: _mean(runs) for title, runs in zip(ways, groups, strict=True)}
+            found[t] = min(means, key=means.get)
+    return found
+
+
+def _mean(runs: Sequence[Run]) -> float:
+    return float(np.mean([run.content["reached"]["objective"] for run in runs]))
+
+
+def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
+    """The temperatures at which another direction than upward has a mean J that is more than 2 % lower."""
+    found = []
+    for t in ways["upward"]:
+        for title in ways:
+            mine, other = shared(ways["upward"][t], ways[title][t])
+            if mine and _mean(other) < (1 - ADVANTAGE) * _mean(mine):
+                found.append(t)
+                break
+    return sorted(found)
 
 
 # Every claim
@@ -172,7 +203,7 @@ def _c2() -> Evidence:
     sparse = experiments.SPARSE
     control = {experiments.COLD: stored(experiments.headline(experiments.FEW, prior=sparse, **experiments.LABEL_FREE))}
     own = states({experiments.COLD: groups[sparse]}, control)
-    beside = {}
+    beside = {f"NLL {title}": said for title, said in unseen(found, sparse=1.0, gaussian=-1.0).items()}
     for title, runs in along(experiments.matched()).items():
         other = "gaussian" if title.startswith("Laplace") else sparse
         pair = compare(a=runs, b=groups[other])
@@ -213,6 +244,7 @@ def _c3() -> Evidence:
         "error, score interval": f"{crossval.paired_error_interval(wrong['pruned'], wrong['whole']):+.1f} points",
         "NLL, random pruning": f"{_shown(found.estimate('nll', random=1.0, whole=-1.0), '+.3f')} nats",
     }
+    beside |= {f"NLL {title}": said for title, said in unseen(found, pruned=1.0, whole=-1.0).items()}
     estimate = found.estimate("nll", pruned=1.0, whole=-1.0)
     return _of_pruning(
         {"NLL": estimate}, records, [] if not _guessing(found, "pruned", "whole") else ["both sides guess"], beside
@@ -310,7 +342,21 @@ def _c6() -> Evidence:
         return Evidence(lacking=missing, states={"ELBO": found})
     estimates, folds, beside, vacuous = read
     metastable = unsettled("Gaussian", found, [experiments.WARM])
-    return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside)
+    return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside | _other_ways())
+
+
+def _other_ways() -> dict[str, str]:
+    """Which temperatures depend on the path, and both contrasts with the networks of lowest J there, on a few folds."""
+    ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
+    if not (marked := path_dependent(ways)):
+        return {}
+    best = {t: ways[title][t] for t, title in lowest(ways).items()}
+    said = {"path-dependent": ", ".join(f"T = {t:g}" for t in marked)}
+    read = cold_effect(best, states(best, along(experiments.controls()))) if experiments.WARM in best else None
+    if read is not None:
+        numbers = "; ".join(f"{name}: {_shown(estimate, '+.3f')} nats" for name, estimate in read[0].items())
+        said[f"the networks of lowest J, {read[1]} folds"] = numbers
+    return said
 
 
 def cold_effect(
@@ -331,11 +377,15 @@ def cold_effect(
         "T* by fold": ", ".join(f"{t:g}" for t in chosen),
         "the largest T at which every fold learns": f"{max(temperatures):g}",
     }
-    for title, keep in UNSEEN.items():
-        unseen = compare(keep, **groups)
-        numbers = [unseen.estimate("nll", **{side: 1.0, "best": -1.0}) for side in ("hot", "last")]
-        beside[title] = "; ".join(f"{name}: {_shown(n, '+.3f')} nats" for name, n in zip("ab", numbers, strict=True))
+    for name, hot in {"a": "hot", "b": "last"}.items():
+        beside |= {f"{name}, {title}": said for title, said in unseen(pairs, **{hot: 1.0, "best": -1.0}).items()}
     return estimates, pairs.folds, beside, ["both sides guess"] if _guessing(pairs, *groups) else []
+
+
+def unseen(found: Comparison, **factors: float) -> dict[str, str]:
+    """A contrast of NLLs on the galaxies that nothing was chosen or judged on before, in words."""
+    kept = {title: replace(found, keep=keep) for title, keep in UNSEEN.items()}
+    return {title: f"{_shown(part.estimate('nll', **factors), '+.3f')} nats" for title, part in kept.items()}
 
 
 def _not_chosen_on(places: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
-from radio_bnn.paper.claims import ADVANTAGE, GUESSES, LEARNS, METASTABLE
+from radio_bnn.paper.claims import GUESSES, LEARNS, METASTABLE
 from radio_bnn.paper.contrasts import Point, Runs, along, shared
-from radio_bnn.paper.evidence import states
+from radio_bnn.paper.evidence import path_dependent, states
 from radio_bnn.runs.records import Run
 
 # What a longer training would not change if it had settled: title, how it is read of a run, format.
@@ -99,33 +99,6 @@ STATES = {LEARNS: "learn", METASTABLE: "metastable", GUESSES: "guess"}
 
 
 # Directions
-
-
-def lowest(ways: Mapping[str, Mapping[float, Runs]]) -> dict[float, str]:
-    """The direction of lowest mean J at each T, on the folds that all directions have, {T: direction}."""
-    found = {}
-    for t in next(iter(ways.values())):
-        groups = shared(*(ways[title][t] for title in ways))
-        if groups[0]:
-            means = {title: _mean(runs) for title, runs in zip(ways, groups, strict=True)}
-            found[t] = min(means, key=means.get)
-    return found
-
-
-def _mean(runs: Sequence[Run]) -> float:
-    return float(np.mean([run.content["reached"]["objective"] for run in runs]))
-
-
-def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
-    """The temperatures at which another direction than upward has a mean J that is more than 2 % lower."""
-    found = []
-    for t in ways["upward"]:
-        for title in ways:
-            mine, other = shared(ways["upward"][t], ways[title][t])
-            if mine and _mean(other) < (1 - ADVANTAGE) * _mean(mine):
-                found.append(t)
-                break
-    return sorted(found)
 
 
 def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:

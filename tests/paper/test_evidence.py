@@ -125,10 +125,7 @@ def test_galaxies_that_were_seen_before_can_be_left_out(store):
     path(store, SHAPE)
     controlled(store)
     beside = evidence.evidence("C6").beside
-    assert {
-        "without fold 0, which judged the first edition",
-        "without the galaxies that the first edition was chosen on",
-    } <= set(beside)
+    assert {f"{name}, {title}" for name in "ab" for title in evidence.UNSEEN} <= set(beside)
     pair = contrasts.compare(
         evidence._not_fold_0, a=contrasts.stored(experiments.headline()), b=contrasts.stored(experiments.headline())
     )
@@ -202,10 +199,21 @@ def test_a_temperature_depends_on_the_path_where_another_direction_goes_two_perc
         title: {t: [run_of(c, objective=j) for c in group] for (t, group) in ladder.items()}
         for (title, ladder), j in zip(experiments.directions().items(), (100.0, 97.9, 99.0), strict=True)
     }
-    assert temperatures.path_dependent(ways) == list(experiments.TEMPERATURES)
-    assert set(temperatures.lowest(ways).values()) == {"from scratch"}
+    assert evidence.path_dependent(ways) == list(experiments.TEMPERATURES)
+    assert set(evidence.lowest(ways).values()) == {"from scratch"}
     ways["from scratch"] = ways["downward"]
-    assert temperatures.path_dependent(ways) == []
+    assert evidence.path_dependent(ways) == []
+
+
+def test_where_the_path_matters_the_networks_of_lowest_objective_stand_beside(store):
+    path(store, SHAPE)
+    controlled(store)
+    for way, settings in (("from scratch", {}), ("downward", {0.2: LEARNT | {"objective": 300.0}})):
+        for t, group in experiments.directions()[way].items():
+            fill(store, group, **settings.get(t, SHAPE[t]))
+    fill(store, experiments.headline())
+    beside = evidence.evidence("C6").beside
+    assert beside["path-dependent"] == "T = 0.2" and "the networks of lowest J, 3 folds" in beside
 
 
 def test_tables_say_what_is_stored_and_what_is_not(store):
