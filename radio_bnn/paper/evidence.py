@@ -409,7 +409,7 @@ def _c7() -> Evidence:
     found = {title: states(ladder, controls) for title, ladder in ladders.items()}
     elbo, other = ladders["ELBO"], ladders["PAC²"]
     temperatures = learning(found["ELBO"])
-    missing = lacking(*(other[t] for t in temperatures))
+    missing = lacking(*(other[t] for t in temperatures or other))
     pairs = {t: compare(other=other[t], elbo=elbo[t]) for t in temperatures}
     if not pairs or None in pairs.values():
         return Evidence(lacking=missing, states=found)
