@@ -208,7 +208,7 @@ def pages(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _events(found: Mapping[str, Any]) -> str:
-    return _listed(["when", "commit", "what"], [[e["date"], f"`{e['commit']}`", e["what"]] for e in found["events"]])
+    return _listed(["when", "commit", "what"], [[e["date"], e["commit"], e["what"]] for e in found["events"]])
 
 
 def _verdict_table(found: Mapping[str, Any]) -> str:
@@ -216,7 +216,7 @@ def _verdict_table(found: Mapping[str, Any]) -> str:
     rows = [
         [claim, *(_verdict(found["verdicts"][c].get(claim), rule) for c in VERDICTS)] for claim, rule in claims.items()
     ]
-    return _listed(["claim", *(f"{title} (`{commit}`)" for commit, title in VERDICTS.items())], rows)
+    return _listed(["claim", *(f"{title} ({commit})" for commit, title in VERDICTS.items())], rows)
 
 
 def _verdict(verdict: Mapping[str, Any] | None, rule: Mapping[str, Any]) -> str:
@@ -241,7 +241,7 @@ def _protocol_table(found: Mapping[str, Any]) -> str:
         "converged, from 34d6e9d": second["preview"] | second["converged"],
     }
     settings = list(dict.fromkeys(name for column in columns.values() for name in column))
-    rows = [[f"`{s}`", *(f"{column.get(s, 'default')}" for column in columns.values())] for s in settings]
+    rows = [[s.replace("_", " "), *(f"{column.get(s, 'default')}" for column in columns.values())] for s in settings]
     return _listed(["setting", *columns], rows)
 
 
@@ -251,9 +251,7 @@ def _deleted_table(found: Mapping[str, Any]) -> str:
     for name, run in found["runs"].items():
         if run["deleted_at"]:
             after = [(n, r) for n, r in found["runs"].items() if r["protocol"] == "converged" and _same(r, run)]
-            rows.append(
-                [_described(run), f"`{name}`: {_scores(run)}", "; ".join(f"`{n}`: {_scores(r)}" for n, r in after)]
-            )
+            rows.append([_described(run), f"{name}: {_scores(run)}", "; ".join(f"{n}: {_scores(r)}" for n, r in after)])
     return _listed(["run", "deleted, test error and NLL", "its successor"], rows)
 
 

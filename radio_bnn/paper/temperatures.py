@@ -56,7 +56,7 @@ def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) ->
                 _span([run.content["reached"]["objective"] for run in here], ".0f"),
                 _span(control, ".0f") if control else "not run",
                 _span([run.content["reached"]["nll"] for run in here], ".0f"),
-                f"{contrasts.point(here, 'nll').interval:.3f}".replace(" ", tables.NO_BREAK),
+                f"{contrasts.point(here, 'nll').interval:.3f}",
                 _count(found.get(t, [])),
             ]
         )
@@ -87,7 +87,7 @@ def fold_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs], tit
 
 def _span(values: Sequence[float], spec: str) -> str:
     """The mean and the range."""
-    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})".replace(" ", tables.NO_BREAK)
+    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})"
 
 
 def _count(found: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def test_the_four_deleted_records_are_there_and_called_so(found):
     pruning = [name for name, record in found["pruning"].items() if record["deleted_at"]]
     assert sorted(runs) == ["4a72e7075b6f", "611c7b0a3cf0", "de4f7a6a0c70"] and pruning == ["de4f7a6a0c70"]
     text = first_edition.pages(found)["deleted"]
-    assert all(f"`{name}`" in text for name in runs)
+    assert all(f"{name}: " in text for name in runs)
     share = found["pruning"]["de4f7a6a0c70"]["fractions"].index(0.3)
     error = found["pruning"]["de4f7a6a0c70"]["scores"]["snr"]["error_percent"]
     assert error[share] - error[0] == pytest.approx(found["verdicts"]["0115819"]["C3"]["value"], abs=1e-3)
