@@ -155,11 +155,6 @@ CALIBRATION: Mapping[str, tuple[Any, str]] = {
     "UCE above its null [points]": (Excess(METRICS["uce_percent"]), "+.1f"),
     "cUCE above its null [points]": (Excess(METRICS["classwise_uce_percent"]), "+.1f"),
 }
-DIFFERENCES: Mapping[str, tuple[Any, str]] = {
-    "error [points]": ("error_percent", "+.1f"),
-    "NLL [nats]": ("nll", "+.3f"),
-    "Brier score": ("brier", "+.3f"),
-}
 
 
 def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = SCORES, *, first: str) -> str:
@@ -172,7 +167,7 @@ def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str
     return tables.markdown([first, *columns, "folds"], rows)
 
 
-def difference_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = DIFFERENCES) -> str:
+def difference_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = tables.DIFFERENCES) -> str:
     """Each group minus the first on the same galaxies and folds, with intervals, as Markdown."""
     (reference, base), *others = groups.items()
     rows = []

@@ -232,31 +232,15 @@ def intervals(ax: Axes, values: Mapping[str, tuple[float, float, float]], *, lab
     ax.grid(axis="y", visible=False)
 
 
-def against_null(
-    ax: Axes, values: Mapping[str, float], null: Mapping[str, tuple[float, float, float]], *, label: str
-) -> None:
-    """A calibration error per row beside the range that a perfectly calibrated network would show."""
-    for row, (name, (middle, low, high)) in enumerate(null.items()):
-        shown = {"label": "if perfectly calibrated (95 %)"} if row == 0 else {}
-        ax.barh(row, high - low, left=low, height=0.5, color="#cccccc", **shown)
-        ax.plot([middle, middle], [row - 0.25, row + 0.25], color="#777777", lw=1.5)
-        measured = {"label": "measured"} if row == 0 else {}
-        ax.plot(values[name], row, "o", color=BLACK, ms=7, ls="", **measured)
-    ax.set(yticks=range(len(null)), yticklabels=list(null), ylim=(len(null) - 0.5, -0.5), xlabel=label)
-    ax.set_xlim(0, None)
-    ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, ncols=2)
-
-
 Curve = Mapping[float, tuple[tuple[float, float, float], Sequence[float]] | None]
 
 
 def against_temperature(
     ax: Axes, curves: Mapping[str, Curve], *, label: str, guessing: float | None = None, yscale: str = "linear"
 ) -> None:
-    """Curves {T: ((value, low, high), values of the seeds)} on a logarithmic temperature axis.
+    """Curves {T: ((value, low, high), values of the folds)} on a logarithmic temperature axis.
 
-    Bars are the intervals, small dots the seeds; a cross on the axis is a run of which there is no record (None). A
+    Bars are the intervals, small dots the folds; a cross on the axis is a run of which there is no record (None). A
     dotted line is drawn at the score of ``guessing``. Series stand a little apart, at the same temperatures.
     """
     step = 0.3 / max(len(curves), 6)  # of a decade: many series must not reach the next temperature
@@ -279,16 +263,6 @@ def against_temperature(
         ax.set_yticks([])
     else:
         ax.set_yscale(yscale)
-
-
-def kl_budget(ax: Axes, cost: Curve, *, budget: float) -> None:
-    """The complexity cost of whole posteriors against T, under what a posterior may cost: ``budget`` / T, in nats."""
-    against_temperature(ax, {"KL divergence of the trained posterior": cost}, label="nats, over all weights")
-    t = np.geomspace(min(cost), max(cost), 50)
-    ax.plot(t, budget / t, color=BLACK, ls="--", label="budget: the NLL of guessing / T")
-    ax.fill_between(t, budget / t, 10 * budget / t.min(), color="#dddddd", lw=0, label="objective worse than guessing")
-    ax.set(yscale="log", ylim=(budget / 100, 10 * budget / t.min()))
-    ax.legend(loc="lower left", fontsize=8)
 
 
 def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:
@@ -348,18 +322,18 @@ def entropy_against_error(ax: Axes, p: np.ndarray) -> None:
 def calibration_by_class(
     axes: Sequence[Axes], runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], panels: Mapping[str, str]
 ) -> None:
-    """A calibration error per row and panel, one dot per seed on the range of a perfectly calibrated network.
+    """A calibration error per row and panel, one dot per network on the range of a perfectly calibrated network.
 
-    runs {row: the metrics of each seed's run}; panels {title: metric without its ending "_percent"}. A row without
+    runs {row: the metrics of each network's run}; panels {title: metric without its ending "_percent"}. A row without
     runs says "not run".
     """
     for ax, (title, metric) in zip(axes, panels.items(), strict=True):
-        for row, seeds in enumerate(runs.values()):
-            step = 0.8 / max(len(seeds), 1)
-            for place, scores in enumerate(seeds):
+        for row, networks in enumerate(runs.values()):
+            step = 0.8 / max(len(networks), 1)
+            for place, scores in enumerate(networks):
                 _dot_on_null(ax, row - 0.4 + step * (place + 0.5), 0.8 * step, scores, metric)
         right = max(ax.get_xlim()[1], 1)
-        for row in [row for row, seeds in enumerate(runs.values()) if not seeds]:
+        for row in [row for row, networks in enumerate(runs.values()) if not networks]:
             ax.text(right * 0.03, row, "not run", va="center", fontsize=8, color="#555555")
         ax.set(xlim=(0, right), ylim=(len(runs) - 0.5, -0.5), yticks=range(len(runs)), yticklabels=list(runs))
         ax.set(xlabel="UCE [%]", title=title)
@@ -392,9 +366,9 @@ def reliability(ax: Axes, diagram: Sequence[np.ndarray], *, title: str = "") -> 
 
 
 def rejection(ax: Axes, curves: Mapping[str, np.ndarray], *, label: str) -> None:
-    """A score of the galaxies kept against the share rejected: {order: (R, N)}, mean and range of R seeds."""
-    for name, seeds, look in series(curves):
-        _band(ax, 100 * np.arange(seeds.shape[1]) / seeds.shape[1], seeds, look, name)
+    """A score of the galaxies kept against the share rejected: {order: (R, N)}, mean and range of R networks."""
+    for name, networks, look in series(curves):
+        _band(ax, 100 * np.arange(networks.shape[1]) / networks.shape[1], networks, look, name)
     ax.set(xlabel="galaxies rejected [%]", ylabel=label, xlim=(0, 100), ylim=(0, None))
     ax.legend(fontsize=8)
 
@@ -402,8 +376,8 @@ def rejection(ax: Axes, curves: Mapping[str, np.ndarray], *, label: str) -> None
 def signal_to_noise(axes: Sequence[Axes], edges: np.ndarray, counts: Mapping[str, np.ndarray]) -> None:
     """Density of the SNR per dB, and the share of weights below; edges (B + 1,) dB, {name: (R, B)}, mean and range."""
     density, share = axes
-    for name, seeds, look in series(counts, (BLACK, *COLOURS)):
-        part = seeds / seeds.sum(axis=1, keepdims=True)
+    for name, networks, look in series(counts, (BLACK, *COLOURS)):
+        part = networks / networks.sum(axis=1, keepdims=True)
         _band(density, (edges[1:] + edges[:-1]) / 2, part / np.diff(edges), look, name)
         _band(share, edges[1:], part.cumsum(axis=1), look, name)
     density.set(xlabel="signal-to-noise |μ|/σ [dB]", ylabel="weights [share per dB]", ylim=(0, None))
@@ -418,11 +392,11 @@ def signal_to_noise(axes: Sequence[Axes], edges: np.ndarray, counts: Mapping[str
 def pruning_curves(
     ax: Axes, fractions: Sequence[float], curves: Mapping[str, np.ndarray], *, label: str, legend: bool = False
 ) -> None:
-    """The change of a score against the pruned share of the weights: {name: (R, F)}, mean and range of R seeds."""
+    """The change of a score against the pruned share of the weights: {name: (R, F)}, mean and range of R networks."""
     ax.axhline(0, color="#777777", lw=1)
-    for name, seeds, look in series(curves):
+    for name, networks, look in series(curves):
         look = look._replace(colour=FR_COLOUR.get(name, look.colour))
-        _band(ax, 100 * np.asarray(fractions), seeds, look, name)
+        _band(ax, 100 * np.asarray(fractions), networks, look, name)
     ax.set(xlabel="fully-connected weights pruned [%]", ylabel=label, xlim=(0, 100))
     if not curves:
         not_run(ax)
@@ -454,6 +428,6 @@ def not_run(ax: Axes) -> None:
     ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")
 
 
-def _band(ax: Axes, x: np.ndarray, seeds: np.ndarray, look: Look, name: str) -> None:
-    ax.plot(x, seeds.mean(axis=0), color=look.colour, ls=look.line, lw=2, label=name)
-    ax.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=look.colour, alpha=0.15, lw=0)
+def _band(ax: Axes, x: np.ndarray, networks: np.ndarray, look: Look, name: str) -> None:
+    ax.plot(x, networks.mean(axis=0), color=look.colour, ls=look.line, lw=2, label=name)
+    ax.fill_between(x, networks.min(axis=0), networks.max(axis=0), color=look.colour, alpha=0.15, lw=0)

@@ -1,4 +1,4 @@
-"""Tables of stored runs for the chapters, as Markdown."""
+"""Tables for the chapters, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,22 +9,10 @@ import numpy as np
 from radio_bnn.evaluation.conformal import summarise_sets
 from radio_bnn.evaluation.resampling import Interval, contrast
 
-Row = Mapping[str, Mapping[str, float]]
 Columns = Mapping[str, tuple[str, str]]
 NO_BREAK = "\u00a0"
 
-# Title of a column: (metric of a record, format). The bootstrap of a binned error is biased, so UCE has no interval.
-SCORES: Columns = {
-    "error [%]": ("error_percent", ".1f"),
-    "single-sample error [%]": ("single_sample_error_percent", ".1f"),
-    "NLL [nats]": ("nll", ".2f"),
-    "Brier score": ("brier", ".2f"),
-}
-CALIBRATION: Columns = {
-    "UCE [%]": ("uce_percent", "value .1f"),
-    "UCE if calibrated [%]": ("uce_null_percent", ".1f"),
-    "excess [points]": ("uce_excess_percent", "+.1f"),
-}
+# Title of a column: (metric, format).
 DIFFERENCES: Columns = {
     "error [points]": ("error_percent", "+.1f"),
     "NLL [nats]": ("nll", "+.3f"),
@@ -41,22 +29,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def scores(runs: Mapping[str, Row], columns: Columns, *, first: str) -> str:
-    """One row per run with value and 95 % interval: ``columns`` maps a title to (metric, format).
-
-    A format that starts with "value " shows no interval. ``runs[name]`` holds a run's metrics on one set, as its record
-    does: {metric: {"value", "low", "high"}}.
-    """
-    rows = []
-    for name, metrics in runs.items():
-        rows.append([name, *(_shown(Interval(**metrics[metric]), spec) for metric, spec in columns.values())])
-    return markdown([first, *columns], rows)
-
-
 def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, columns: Columns = DIFFERENCES) -> str:
-    """Each group of runs minus the first one on the same galaxies and seeds, with the 95 % interval of ``contrast``.
+    """Each group of runs minus the first one on the same galaxies, with the 95 % interval of ``contrast``.
 
-    logits {name: [(S, N, C), one per training seed]}, labels (N,). Negative where a group scores lower than the first.
+    logits {name: [(S, N, C), one per network]}, labels (N,). Negative where a group scores lower than the first.
     """
     (reference, base), *others = logits.items()
     rows = []
@@ -90,8 +66,6 @@ def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, n
 
 
 def _shown(interval: Interval, spec: str) -> str:
-    if spec.startswith("value "):
-        return f"{interval.value:{spec[6:]}}"
     return f"{interval:{spec}}".replace(" ", NO_BREAK)
 
 

@@ -104,15 +104,11 @@ def test_densities_draw_what_they_are_given():
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 2, 1])
 
 
-def test_intervals_and_null_draw_value_and_ends():
-    _, (a, b) = plt.subplots(1, 2)
-    figures.intervals(a, {"x": (2.0, 1.0, 4.0)}, label="error [%]")
-    assert list(a.lines[0].get_xdata()) == [1.0, 4.0]
-    assert list(a.lines[1].get_xdata()) == [2.0]
-    figures.against_null(b, {"x": 3.0}, {"x": (2.0, 1.0, 4.0)}, label="UCE [%]")
-    [bar] = b.patches
-    assert (bar.get_x(), bar.get_width()) == (1.0, 3.0)
-    assert list(b.lines[-1].get_xdata()) == [3.0]
+def test_intervals_draw_value_and_ends():
+    _, ax = plt.subplots()
+    figures.intervals(ax, {"x": (2.0, 1.0, 4.0)}, label="error [%]")
+    assert list(ax.lines[0].get_xdata()) == [1.0, 4.0]
+    assert list(ax.lines[1].get_xdata()) == [2.0]
 
 
 def test_cumulative_sizes_end_at_one():
@@ -125,13 +121,13 @@ def test_cumulative_sizes_end_at_one():
     assert "arcsec" in axes[0].get_xlabel()
 
 
-def test_curves_show_means_intervals_seeds_and_what_was_not_run():
+def test_curves_show_means_intervals_folds_and_what_was_not_run():
     _, ax = plt.subplots()
     figures.against_temperature(ax, {"a": {0.1: ((0.5, 0.4, 0.7), [0.4, 0.6]), 1.0: None}}, label="NLL")
-    mean, interval, seeds, absent = ax.lines
+    mean, interval, folds, absent = ax.lines
     np.testing.assert_allclose(mean.get_xydata(), [[0.1, 0.5]])
     assert list(interval.get_ydata()) == [0.4, 0.7]
-    assert list(seeds.get_ydata()) == [0.4, 0.6]
+    assert list(folds.get_ydata()) == [0.4, 0.6]
     assert list(absent.get_xdata()) == [1.0]
     assert ax.get_xscale() == "log"
 
@@ -141,13 +137,6 @@ def test_curves_without_any_record_say_so():
     figures.against_temperature(ax, {"a": {0.1: None, 1.0: None}}, label="KL", yscale="log")
     figure.canvas.draw()
     assert [text.get_text() for text in ax.texts] == ["not run"]
-
-
-def test_the_budget_is_divided_by_the_temperature():
-    _, ax = plt.subplots()
-    figures.kl_budget(ax, {0.01: ((9.0, 9.0, 9.0), [9.0]), 1.0: None}, budget=400.0)
-    line = next(line for line in ax.lines if "budget" in line.get_label())
-    np.testing.assert_allclose(line.get_xdata() * line.get_ydata(), 400.0)
 
 
 def test_ratios_and_an_orbit_show_everything_they_are_given():
@@ -205,7 +194,7 @@ def test_reliability_draws_points_bars_and_counts():
     assert [text.get_text() for text in ax.texts] == ["7", "5"]
 
 
-def test_rejection_draws_the_mean_of_the_seeds():
+def test_rejection_draws_the_mean_of_the_networks():
     _, ax = plt.subplots()
     figures.rejection(ax, {"model": np.array([[4.0, 2.0], [2.0, 0.0]])}, label="error [%]")
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 3], [50, 1]])
@@ -218,7 +207,7 @@ def test_signal_to_noise_is_normalised_and_ends_at_one():
     assert axes[1].lines[0].get_ydata()[-1] == pytest.approx(1)
 
 
-def test_pruning_curves_show_the_mean_and_the_range_of_the_seeds():
+def test_pruning_curves_show_the_mean_and_the_range_of_the_networks():
     _, ax = plt.subplots()
     figures.pruning_curves(ax, (0.0, 0.5), {"random": np.array([[1.0, 2.0], [3.0, 6.0]])}, label="NLL", legend=True)
     np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0, 2], [50, 4]])

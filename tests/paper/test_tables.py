@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.paper.tables import NO_BREAK, by_column, conformal, differences, markdown, scores
+from radio_bnn.paper.tables import NO_BREAK, by_column, conformal, differences, markdown
 
 
 def test_a_table_has_one_line_per_row_below_its_header():
@@ -12,14 +12,6 @@ def test_a_table_has_one_line_per_row_below_its_header():
 def test_a_ragged_row_is_refused():
     with pytest.raises(ValueError, match="has 1 cells, expected 2"):
         markdown(["a", "b"], [["x"]])
-
-
-def test_scores_show_value_and_interval():
-    runs = {"Gaussian": {"nll": {"value": 0.2, "low": 0.1, "high": 0.3}}}
-    assert scores(runs, {"NLL [nats]": ("nll", ".2f")}, first="prior").endswith(
-        f"| Gaussian | 0.20{NO_BREAK}[0.10,{NO_BREAK}0.30] |"
-    )
-    assert scores(runs, {"NLL [nats]": ("nll", "value .2f")}, first="prior").endswith("| Gaussian | 0.20 |")
 
 
 def test_a_run_does_not_differ_from_itself_and_is_better_than_its_opposite():
