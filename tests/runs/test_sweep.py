@@ -48,7 +48,7 @@ def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeyp
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache of the cluster"))
     from dask.distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         sweep.run_queue(queue, tmp_path / "dask", scheduler=cluster.scheduler_address, progress=False)
     by_process, by_dask = runs(tmp_path / "processes"), runs(tmp_path / "dask")
     assert by_process.keys() == by_dask.keys() == ids(queue)
@@ -58,7 +58,7 @@ def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeyp
 def test_a_killed_worker_loses_no_run_and_stores_none_twice(cache, tmp_path, monkeypatch):
     from dask.distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         victims = [worker.pid for worker in cluster.workers.values()]
         written = []
         original = records.write
