@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from radio_bnn.config import Config
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.files import CHECKOUT, replacing
@@ -28,13 +27,19 @@ FILE = Path("results") / "first_edition.json"
 CLAIM = "application/vnd.radio-bnn.claim"
 RULES = {"e08b982": "radio_bnn/claims.py", "0b5ba8c": "radio_bnn/paper/claims.py"}
 PROTOCOLS = {"798781f": "radio_bnn/config.py", "0b5ba8c": "radio_bnn/config.py"}
-VERDICTS = {"0115819": "one seed", "89e7e10": "three seeds, as refereed", "0b5ba8c": "three seeds, at its end"}
-BEFORE_DELETION, DELETION, END = "798781f", "34d6e9d", "0b5ba8c"
+VERDICTS = {
+    "798781f": "one seed",
+    "0115819": "one seed, ten minutes later",
+    "89e7e10": "three seeds, as refereed",
+    "0b5ba8c": "three seeds, at its end",
+}
+DELETION, END = "34d6e9d", "0b5ba8c"
 LAST_BEFORE_DELETION = "34d6e9d^"
 EVENTS = {
+    "7c95d54": "Five runs of `Config.preview()`, one for each prior, are stored.",
     "e08b982": "The rules of the claims are fixed.",
-    "798781f": "The first runs of `Config.converged()` are stored, and the chapters are executed on them: one seed.",
-    "0115819": "The first pruning record is stored; a scoreboard on one seed is committed.",
+    "798781f": "The first runs of `Config.converged()` are stored; a scoreboard on one seed judges C2 on older runs.",
+    "0115819": "The first pruning record is stored; the number on C2 is withdrawn.",
     "34d6e9d": "`Config.converged()` is redefined, and the four records that followed it are deleted.",
     "19bf4bd": "Runs of the new `Config.converged()` on three seeds are stored, and the chapters are executed on them.",
     "89e7e10": "The state that a referee read: five claims reproduced, five undecided, one not run.",
@@ -42,6 +47,7 @@ EVENTS = {
     "f083917": "The objectives of the candidates for the Gaussian prior are stored; none of their networks is scored.",
     "29d1e64": "The rules and the protocol of this edition are fixed, before the first record that they judge.",
 }
+FIRST_SEED = 122
 METRICS_KEPT = ("error_percent", "nll", "brier", "predictive_entropy", "uce_percent", "classwise_uce_percent")
 PRUNING_KEPT = ("error_percent", "nll", "predictive_entropy")
 
@@ -133,11 +139,9 @@ def _convergence() -> dict[str, dict[str, Any]]:
 
 
 def _kept(record: Mapping[str, Any], commit: str) -> dict[str, Any]:
-    default = Config().to_dict()
-    settings = {k: v for k, v in record["config"].items() if k not in default or v != default[k]}
     return {
         "protocol": record["protocol"],
-        "settings": settings,
+        "settings": record["config"],
         "made_at": record["provenance"]["commit"],
         "deleted_at": DELETION if commit == LAST_BEFORE_DELETION else None,
     }
@@ -203,6 +207,7 @@ def pages(found: Mapping[str, Any]) -> dict[str, str]:
         "verdicts": _verdict_table(found),
         "protocols": _protocol_table(found),
         "deleted": _deleted_table(found),
+        "pruning": _pruning_table(found),
         "rules": _rule_table(found),
     }
 
@@ -253,6 +258,24 @@ def _deleted_table(found: Mapping[str, Any]) -> str:
             after = [(n, r) for n, r in found["runs"].items() if r["protocol"] == "converged" and _same(r, run)]
             rows.append([_described(run), f"{name}: {_scores(run)}", "; ".join(f"{n}: {_scores(r)}" for n, r in after)])
     return _listed(["run", "deleted, test error and NLL", "its successor"], rows)
+
+
+def _pruning_table(found: Mapping[str, Any]) -> str:
+    """What C3, C4 and C10 rest on, of the deleted pruning record and of its successor, the same seed."""
+    records = {name: r for name, r in found["pruning"].items() if r["settings"]["seed"] == FIRST_SEED}
+    ordered = sorted(records.items(), key=lambda item: item[1]["deleted_at"] is None)
+    rows = []
+    for name, record in ordered:
+        scores, at = record["scores"], {share: record["fractions"].index(share) for share in (0.0, 0.3, 0.6)}
+        error, entropy = scores["snr"]["error_percent"], scores["snr"]["predictive_entropy"]
+        fisher = scores["fisher"]["error_percent"]
+        numbers = (
+            f"{error[at[0.3]] - error[at[0.0]]:+.1f} points",
+            f"{error[at[0.6]] - fisher[at[0.6]]:+.1f} points",
+            f"{entropy[at[0.3]] - entropy[at[0.0]]:+.3f} nats",
+        )
+        rows.append([f"{name}, deleted" if record["deleted_at"] else name, *numbers])
+    return _listed(["pruning record, seed 122", "C3, error", "C4, error", "C10, entropy"], rows)
 
 
 def _same(later: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
