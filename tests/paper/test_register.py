@@ -128,6 +128,14 @@ def test_every_committed_run_was_made_after_its_protocol_was_registered(register
             assert objection(values, registered) == "", path.name
 
 
+def test_every_committed_run_was_made_after_the_rules_that_judge_it(registered, history):
+    """A claim that is added later fails here, and has to say which runs were seen before and may be its baseline."""
+    runs = [v for p in sorted(BOOK.glob("*.json")) if (v := json.loads(p.read_text())).get("kind") == "run"]
+    rules = {entries[-1]["commit"] for entries in registered["rules"].values()}
+    for made in {commit_of(run["provenance"]["commit"]) for run in runs}:
+        assert all(is_ancestor(rule, made) for rule in rules), made
+
+
 def test_a_run_before_its_registration_or_of_another_recipe_would_be_found(registered, history):
     entry = registered["protocols"]["annealed vi gaussian"][0]
 
