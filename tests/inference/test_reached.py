@@ -17,8 +17,8 @@ from radio_bnn.model.inputs import network_input, normalise
 from radio_bnn.model.layers import one_draw, posterior
 from radio_bnn.seeds import generator
 
-X = images(20)
-Y = torch.arange(20) % 2
+X = images(8)
+Y = torch.arange(8) % 2
 ZERO = torch.zeros((), dtype=torch.float64)
 
 
@@ -32,7 +32,7 @@ def test_the_whole_objective_is_that_of_one_minibatch_of_all_galaxies(prior, lik
     """With a posterior of no width every draw is the mean."""
     config = Config.preview(prior=prior, likelihood=likelihood, temperature=0.3, precision="float64")
     model, problem = network(init_rho_low=-60.0, init_rho_high=-60.0), resolve(config)
-    batch = Batch(network_input(X, dtype=torch.float64), Y, 20)
+    batch = Batch(network_input(X, dtype=torch.float64), Y, len(Y))
     with torch.no_grad():
         expected = objective(problem, model, batch, generator=generator(0, "noise"))
     found = whole_objective(problem, model, X, Y.numpy(), draws=2, generator=generator(1, "noise"))
