@@ -49,7 +49,7 @@ class Estimate:
         found = [self.resampled_interval(level)]
         if self.folds > 1:
             found.append(self.t_interval(level))
-        return max(found, key=lambda interval: interval.high - interval.low)
+        return widest(*found)
 
     def resampled_interval(self, level: float = 0.95) -> Interval:
         """The central ``level`` of the resamples: from the finite number of galaxies, the networks held fixed."""
@@ -72,6 +72,11 @@ class Estimate:
             raise ValueError("an interval over folds needs at least two of them, there is one")
         half = t.ppf((1 + level) / 2, self.folds - 1) * self.by_fold.std(ddof=1) * np.sqrt(variance)
         return Interval(self.value, self.value - float(half), self.value + float(half))
+
+
+def widest(*intervals: Interval) -> Interval:
+    """The interval of the largest width, the first of equals."""
+    return max(intervals, key=lambda interval: interval.high - interval.low)
 
 
 # Pooled over folds

@@ -359,6 +359,12 @@ class Verdict:
             shown[name] = f"{Interval(value, low, high):{part.format}} {part.unit}".strip()
         return shown
 
+    def _corrected(self, name: str) -> str:
+        """The interval of the corrected resampled t, in words; empty of a single fold, which has none."""
+        _, _, _, *ends = self.parts[name]
+        form = CLAIMS[self.claim].part(name).format
+        return f"; corrected t [{ends[0]:{form}}, {ends[1]:{form}}]" if ends else ""
+
     @property
     def number(self) -> str:
         """All parts in one line, or "not run"."""
@@ -378,9 +384,14 @@ class Verdict:
 
     def _repr_mimebundle_(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> dict[str, str]:
         claim = CLAIMS[self.claim]
-        lines = [f"- {claim.part(name).says} ({name}): **{number}**" for name, number in self.numbers.items()]
+        lines = [
+            f"- {claim.part(name).says} ({name}): **{number}**{self._corrected(name)}"
+            for name, number in self.numbers.items()
+        ]
         lines += [f"- beside: {name}: {number}" for name, number in self.beside.items()]
-        found = "\n".join([f"{claim.contrast}:\n", *lines])
+        folds = f", on {self.folds} of {N_FOLDS} folds" if self.parts else ""
+        few = " (few folds)" if self.parts and self.folds < N_FOLDS else ""
+        found = "\n".join([f"{claim.contrast}{folds}{few}:\n", *lines])
         text = f"**{claim.id}**: {claim.says}\n\n{found}\n\nVerdict: **{self.verdict}** ({self.why})."
         if self.corrected and self.corrected != self.verdict:
             text += f" By the corrected resampled t it would be **{self.corrected}**."

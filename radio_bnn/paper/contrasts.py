@@ -104,6 +104,23 @@ class Comparison:
         labels = [next(iter(chosen.values())).labels[k][kept[k]] for k in used]
         return crossval.pooled(statistic, terms, labels, test_share=self.share)
 
+    def interval(self, statistic: Any, **factors: float) -> Interval:
+        """The interval of ``estimate``; of a difference of errors the score interval, where that is wider.
+
+        A bootstrap can't see discordant pairs that did not happen.
+        """
+        found = self.estimate(statistic, **factors).interval()
+        if statistic != "error_percent" or sorted(factors.values()) != [-1.0, 1.0]:
+            return found
+        minus, plus = sorted(factors, key=factors.get)
+        return crossval.widest(found, crossval.paired_error_interval(self._wrong(plus), self._wrong(minus)))
+
+    def _wrong(self, name: str) -> np.ndarray:
+        """Which galaxies of all folds a side misclassifies."""
+        side = self.sides[name]
+        of = METRICS["error_percent"].columns
+        return np.concatenate([of(x, y)[0] > 0 for x, y in zip(side.logits, side.labels, strict=True)])
+
 
 def compare(keep: Callable[[np.ndarray], np.ndarray] | None = None, **groups: Runs) -> Comparison | None:
     """The groups of runs on the folds that all have; None where there is no such fold."""
@@ -180,5 +197,5 @@ def difference_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any
 def _cells(found: Comparison | None, columns: Mapping[str, tuple[Any, str]], **factors: float) -> list[str]:
     if found is None:
         return ["not run"] * len(columns)
-    intervals = {title: found.estimate(statistic, **factors).interval() for title, (statistic, _) in columns.items()}
+    intervals = {title: found.interval(statistic, **factors) for title, (statistic, _) in columns.items()}
     return [f"{intervals[title]:{spec}}".replace(" ", tables.NO_BREAK) for title, (_, spec) in columns.items()]

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from radio_bnn.data import validation_halves
 from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
+from radio_bnn.evaluation.conformal import conformal_sets, summarise_sets
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.predictive import predictive_entropy
 from radio_bnn.paper import experiments, pruning
@@ -33,10 +35,11 @@ from radio_bnn.paper.contrasts import (
     test_share,
 )
 from radio_bnn.paper.on_orbit import OnOrbit
-from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, nll_rises
+from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, compared, nll_rises
 from radio_bnn.runs.records import Run
 
 States = dict[float, list[str]]
+PROMISED = 0.9
 
 
 # States
@@ -180,14 +183,29 @@ def _covariates() -> np.ndarray:
 
 
 def trust(runs: Sequence[Run]) -> dict[str, str]:
-    """What trust in the predictions for uncertain galaxies deserves: error and NLL, the mean of the networks."""
-    said = {"error_percent": ("error", ".0f", "%"), "nll": ("NLL", ".2f", "nats")}
-    found = {}
-    for name, (title, spec, unit) in said.items():
-        values = [run.metric(name, DOUBTED).value for run in runs]
-        span = f"{min(values):{spec}} to {max(values):{spec}} by network"
-        found[f"{title} on the uncertain galaxies"] = f"{np.mean(values):{spec}} {unit}, {span}"
-    return found
+    """What trust in the predictions for uncertain galaxies deserves: error, NLL and coverage, the mean of the networks.
+
+    Coverage is that of conformal sets that promise 90 %, calibrated on the confident galaxies that validate.
+    """
+    names = {"error_percent": ("error", ".0f", "%"), "nll": ("NLL", ".2f", "nats")}
+    found = {
+        title: ([r.metric(n, DOUBTED).value for r in runs], spec, unit) for n, (title, spec, unit) in names.items()
+    }
+    found["coverage, of 90 % promised,"] = ([_coverage(run) for run in runs], ".0f", "%")
+    return {
+        f"{title} on the uncertain galaxies": f"{np.mean(values):{spec}} {unit}, {min(values):{spec}} to "
+        f"{max(values):{spec}} by network"
+        for title, (values, spec, unit) in found.items()
+    }
+
+
+def _coverage(run: Run) -> float:
+    """The share of the uncertain galaxies whose class their conformal set holds, percent."""
+    labels = run.labels["validation"]
+    _, kept = validation_halves(len(labels))
+    given = run.logits_of("validation")[:, kept], labels[kept]
+    sets = conformal_sets(given, run.logits_of(DOUBTED), alpha=1 - PROMISED)
+    return summarise_sets(sets, run.labels[DOUBTED])[0]
 
 
 def _c2() -> Evidence:
@@ -222,26 +240,13 @@ def pruned() -> list[Pruning]:
     return [record for record in stored(experiments.headline(), Pruning) if record is not None]
 
 
-def _pruning(records: Sequence[Pruning], *at: tuple[str, str, float]) -> Comparison:
-    """Sides by name: pairs of a ranking and a fraction."""
-    sides = {
-        name: Side([r.at(ranking, f) for r in records], [r.labels for r in records], [r.galaxies for r in records])
-        for name, ranking, f in at
-    }
-    return Comparison(sides, pruning.test_share(records))
-
-
 def _c3() -> Evidence:
     records = pruned()
     if not records:
         return Evidence(lacking=len(experiments.headline()))
-    found = _pruning(records, ("pruned", "snr", 0.3), ("random", "random", 0.3), ("whole", "snr", 0.0))
-    wrong = {
-        name: np.concatenate([_wrong(x, y) for x, y in zip(s.logits, s.labels, strict=True)])
-        for name, s in found.sides.items()
-    }
+    found = compared(records, ("pruned", "snr", 0.3), ("random", "random", 0.3), ("whole", "snr", 0.0))
     beside = {
-        "error, score interval": f"{crossval.paired_error_interval(wrong['pruned'], wrong['whole']):+.1f} points",
+        "error": f"{found.interval('error_percent', pruned=1.0, whole=-1.0):+.1f} points",
         "NLL, random pruning": f"{_shown(found.estimate('nll', random=1.0, whole=-1.0), '+.3f')} nats",
     }
     beside |= {f"NLL {title}": said for title, said in unseen(found, pruned=1.0, whole=-1.0).items()}
@@ -249,10 +254,6 @@ def _c3() -> Evidence:
     return _of_pruning(
         {"NLL": estimate}, records, [] if not _guessing(found, "pruned", "whole") else ["both sides guess"], beside
     )
-
-
-def _wrong(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return metrics.METRICS["error_percent"].columns(logits, labels)[0] > 0
 
 
 def _c4() -> Evidence:
@@ -281,7 +282,7 @@ def _c5() -> Evidence:
     equal = []
     for ranking in ("snr", "fisher"):
         for percent in (30, 60, 90):
-            found = _pruning(records, ("pruned", ranking, percent / 100), ("whole", "snr", 0.0))
+            found = compared(records, ("pruned", ranking, percent / 100), ("whole", "snr", 0.0))
             estimates[f"{ranking}, {percent} %"] = found.estimate(statistic, pruned=1.0, whole=-1.0)
             equal.append(_equal(found.sides["pruned"], found.sides["whole"]))
     return _of_pruning(estimates, records, ["equal logits"] if all(equal) else [], {})
@@ -291,7 +292,7 @@ def _c10() -> Evidence:
     records = pruned()
     if not records:
         return Evidence(lacking=len(experiments.headline()))
-    found = _pruning(records, ("pruned", "snr", 0.3), ("whole", "snr", 0.0))
+    found = compared(records, ("pruned", "snr", 0.3), ("whole", "snr", 0.0))
     equal = ["equal logits"] if _equal(found.sides["pruned"], found.sides["whole"]) else []
     return _of_pruning({"entropy": relative_change(found)}, records, equal, {})
 

@@ -17,13 +17,12 @@ from torch import nn
 
 from radio_bnn.config import Config
 from radio_bnn.data import Splits
-from radio_bnn.evaluation import crossval
-from radio_bnn.evaluation.crossval import Estimate
 from radio_bnn.evaluation.metrics import METRICS, Metric
 from radio_bnn.inference import prune
 from radio_bnn.model.inputs import network_input
 from radio_bnn.model.priors import make_prior
 from radio_bnn.paper import tables
+from radio_bnn.paper.contrasts import Comparison, Side
 from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Record, check_galaxies, expect, expect_names, find
 from radio_bnn.seeds import generator
@@ -275,19 +274,6 @@ def _uce_fri_minus_frii() -> Metric:
 STATISTICS: dict[str, Metric] = METRICS | {"uce_fri_minus_frii_percent": _uce_fri_minus_frii()}
 
 
-def difference(
-    records: Sequence[Pruning], statistic: str, a: tuple[str, float], b: tuple[str, float] = ("snr", 0.0)
-) -> Estimate | None:
-    """A statistic of STATISTICS at ``a`` minus at ``b``, each (ranking, fraction); None without records.
-
-    ``crossval.pooled`` over the folds of the records; ``b`` is unpruned by default.
-    """
-    if not records:
-        return None
-    terms = [(sign, logits_by_fold(records, *where)) for sign, where in ((1.0, a), (-1.0, b))]
-    return crossval.pooled(STATISTICS[statistic], terms, labels_by_fold(records), test_share=test_share(records))
-
-
 def stored_rankings(records: Sequence[Pruning], rankings: Sequence[str] = tuple(prune.TITLES)) -> list[str]:
     """Those of ``rankings`` that all records hold; none without records. Raises ValueError for an unknown one."""
     return [ranking for ranking in map(known, rankings) if records and all(ranking in r.rankings for r in records)]
@@ -373,6 +359,13 @@ def savings_table(records: Sequence[Pruning]) -> str:
     return tables.markdown(["pruned [%]", *titles.values()], rows)
 
 
+def compared(records: Sequence[Pruning], *at: tuple[str, str, float]) -> Comparison:
+    """Sides of contrasts from triples of a name, a ranking and a fraction; one record per fold."""
+    labels, galaxies = [r.labels for r in records], [r.galaxies for r in records]
+    sides = {name: Side([r.at(ranking, f) for r in records], labels, galaxies) for name, ranking, f in at}
+    return Comparison(sides, test_share(records))
+
+
 def differences_table(records: Sequence[Pruning], fraction: float) -> str:
     """Every ranking at ``fraction`` minus unpruned over the folds, with 95 % intervals, as Markdown."""
     place(fraction)
@@ -380,9 +373,9 @@ def differences_table(records: Sequence[Pruning], fraction: float) -> str:
         return "Not run."
     rows = []
     for ranking in stored_rankings(records):
-        row = [prune.TITLES[ranking]]
+        found, row = compared(records, ("pruned", ranking, fraction), ("whole", "snr", 0.0)), [prune.TITLES[ranking]]
         for statistic, spec in tables.DIFFERENCES.values():
-            found = difference(records, statistic, (ranking, fraction))
-            row.append(f"{found.interval():{spec}}".replace(" ", tables.NO_BREAK))
+            interval = found.interval(statistic, pruned=1.0, whole=-1.0)
+            row.append(f"{interval:{spec}}".replace(" ", tables.NO_BREAK))
         rows.append(row)
     return tables.markdown(["minus unpruned", *tables.DIFFERENCES], rows)

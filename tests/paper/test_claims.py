@@ -134,7 +134,13 @@ def test_the_corrected_interval_judges_beside_and_is_named_where_it_differs():
     found = judge("C8a", evidence(NLL=(-0.1, 0.08)))
     assert (found.verdict, found.corrected) == ("reproduced", "undecided")
     assert "By the corrected resampled t it would be **undecided**" in found._repr_mimebundle_()["text/markdown"]
-    assert "corrected" not in judge("C8a", evidence(NLL=(-0.1, 0.01)))._repr_mimebundle_()["text/markdown"]
+    plain = judge("C8a", evidence(NLL=(-0.1, 0.01)))._repr_mimebundle_()["text/markdown"]
+    assert "it would be" not in plain and "corrected t [-0.115, -0.085]" in plain
+
+
+def test_few_folds_are_called_so_where_the_verdict_is_shown():
+    shown = {n: judge("C8a", evidence(NLL=(-0.1, 0.5), folds=n))._repr_mimebundle_()["text/markdown"] for n in (4, 8)}
+    assert "on 4 of 8 folds (few folds):" in shown[4] and "on 8 of 8 folds:" in shown[8]
 
 
 def test_holm_is_the_step_down_procedure_on_p_values():

@@ -50,3 +50,11 @@ def test_galaxies_are_kept_by_their_places():
         for x, y, p in zip(*whole.sides["a"], strict=True)
     ]
     assert found.estimate("nll", a=1.0).value == pytest.approx(np.concatenate(kept).mean())
+
+
+def test_a_difference_of_errors_has_a_width_where_nothing_is_classified_differently():
+    found = contrasts.compare(a=runs(), b=runs())
+    interval = found.interval("error_percent", a=1.0, b=-1.0)
+    assert interval.value == 0 and interval.low < 0 < interval.high
+    assert found.interval("nll", a=1.0, b=-1.0) == (0, 0, 0)
+    assert found.interval("error_percent", a=1.0) == found.estimate("error_percent", a=1.0).interval()
