@@ -153,9 +153,11 @@ def _binned_gap(
 ) -> np.ndarray:
     """100 sum_B |B|/n |mean_B gap| = 100 sum_B |sum_B gap| / n over the last axis; nan where ``keep`` keeps nothing."""
     keep = np.ones(position.shape, bool) if keep is None else keep
-    index = bin_index(position, bins=bins, strategy=strategy)
     kept, size = np.where(keep, gap, 0.0), keep.sum(axis=-1)
-    total = sum(np.abs(np.where(index == b, kept, 0.0).sum(axis=-1)) for b in range(bins))
+    row = np.arange(kept[..., 0].size).reshape(*size.shape, 1)
+    place = row * bins + bin_index(position, bins=bins, strategy=strategy)
+    sums = np.bincount(place.ravel(), kept.ravel(), minlength=row.size * bins).reshape(*size.shape, bins)
+    total = np.abs(sums).sum(axis=-1)
     return np.where(size > 0, 100.0 * total / np.maximum(size, 1), np.nan)
 
 
