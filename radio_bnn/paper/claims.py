@@ -391,7 +391,7 @@ class Verdict:
         lines += [f"- beside: {name}: {number}" for name, number in self.beside.items()]
         folds = f", on {self.folds} of {N_FOLDS} folds" if self.parts else ""
         few = " (few folds)" if self.parts and self.folds < N_FOLDS else ""
-        found = "\n".join([f"{claim.contrast}{folds}{few}:\n", *lines])
+        found = "\n".join([f"{claim.contrast}{folds}{few}:\n", *lines]) if lines else f"{claim.contrast}."
         text = f"**{claim.id}**: {claim.says}\n\n{found}\n\nVerdict: **{self.verdict}** ({self.why})."
         if self.corrected and self.corrected != self.verdict:
             text += f" By the corrected resampled t it would be **{self.corrected}**."
