@@ -173,6 +173,11 @@ CALIBRATION: Mapping[str, tuple[Any, str]] = {
     "cUCE above its null [points]": (Excess(METRICS["classwise_uce_percent"]), "+.1f"),
 }
 
+BY_CLASS: Mapping[str, tuple[Any, str]] = {
+    f"{title} [points]": (Excess(METRICS[f"{name}_percent"]), "+.1f")
+    for title, name in {"FRI": "uce_fri", "FRII": "uce_frii", "cUCE": "classwise_uce"}.items()
+}
+
 
 def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = SCORES, *, first: str) -> str:
     """Held-out scores of each group with their intervals and the number of folds, one row each, as Markdown."""
