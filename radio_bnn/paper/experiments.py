@@ -17,6 +17,7 @@ COLD, WARM = 0.01, 1.0
 LADDER = (0.01, 0.03, 0.1, 0.2, 0.3, 1.0)
 COLDER = (0.003, 0.001)
 TEMPERATURES = tuple(sorted((*LADDER, *COLDER)))
+UP_TO_LEARNING = tuple(t for t in TEMPERATURES if t <= 0.2)
 MANY_SAMPLES, SAMPLES = 200, 50
 # By name and not "all there are", so that a prior that is added elsewhere makes no chapter train.
 PRIORS = ("gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t")
@@ -112,10 +113,16 @@ def baselines(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
 
 
 def objectives(folds: Iterable[int] = FOLDS) -> dict[str, dict[float, Group]]:
-    """The upward path under each objective, {title: {T: runs}}; T with the tighter bound, on few folds."""
+    """The upward path under each objective, {title: {T: runs}}; the tighter bound on few folds.
+
+    The bounds go as far as the ELBO learns, and to the next T above.
+    """
     every, few = list(folds), [fold for fold in folds if fold in FEW]
     on = {title: few if changes.get("objective") == "pac2_t" else every for title, changes in OBJECTIVES.items()}
-    return {title: paths(on[title], **changes) for title, changes in OBJECTIVES.items() if on[title]}
+    to = {title: UP_TO_LEARNING if changes else TEMPERATURES for title, changes in OBJECTIVES.items()}
+    return {
+        title: paths(on[title], temperatures=to[title], **changes) for title, changes in OBJECTIVES.items() if on[title]
+    }
 
 
 def augmentations(folds: Iterable[int] = HALF) -> dict[str, dict[float, Group]]:

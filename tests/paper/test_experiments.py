@@ -79,8 +79,9 @@ def test_every_group_has_one_run_for_each_of_its_folds_in_their_order():
     ladders += experiments.directions([1, 4]).values()
     for group in [*by_title.values(), *(g for ladder in ladders for g in ladder.values()), experiments.longer([1, 4])]:
         assert [config.fold for config in group] == [1, 4]
-    assert [c.fold for c in experiments.objectives([1, 4])["PAC²ₜ"][1.0]] == [1], "T with the tighter bound: few folds"
-    assert [c.fold for c in experiments.objectives()["PAC²"][1.0]] == list(FOLDS)
+    assert [c.fold for c in experiments.objectives([1, 4])["PAC²ₜ"][0.1]] == [1], "T with the tighter bound: few folds"
+    assert [c.fold for c in experiments.objectives()["PAC²"][0.1]] == list(FOLDS)
+    assert max(experiments.objectives()["PAC²"]) == 0.2, "the next temperature above the warmest that learns"
     assert "PAC²ₜ" not in experiments.objectives([4])
     assert list(experiments.paths([0], temperatures=[1.0, 0.1])) == [0.1, 1.0]
 
@@ -177,7 +178,7 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         "directions": len(FEW) * (3 * t - 2) + len(FEW),  # two are shared: at the coldest start and at the warmest
         "matched": n * len(experiments.MATCHED),
         "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
-        "objectives": 2 * n * t + len(FEW) * t,
+        "objectives": n * t + (n + len(FEW)) * (t - 2),  # the bounds go up to T = 0.2
         "augmentations": len(HALF) * t * (1 + len(experiments.VIEWS)),
         "precision": len(FEW),
         "protocol": len(LADDER) * len(experiments.RATES)
