@@ -456,7 +456,7 @@ def annealed() -> dict[str, Config]:
     for groups in (experiments.orbit([1]), experiments.baselines([1]), experiments.matched([1])):
         found |= {title: group[0] for title, group in groups.items()}
     for title, path in (experiments.objectives([1]) | experiments.augmentations([1])).items():
-        found[title] = path[experiments.WARM][0]
+        found[title] = path[max(path)][0]
     found["the control"] = experiments.controls([1])[0.1][0]
     found["in float32"] = experiments.in_float32([1])[0]
     return found
