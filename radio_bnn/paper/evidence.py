@@ -77,11 +77,6 @@ def unsettled(title: str, found: States, at: Sequence[float]) -> list[str]:
     ]
 
 
-def gaussian_states() -> States:
-    """The states of the Gaussian prior on its upward path."""
-    return states(along(experiments.paths()), along(experiments.controls()))
-
-
 def at_best(ladder: Mapping[float, Runs], temperatures: Sequence[float]) -> list[Run | None]:
     """For each fold its run at T*: of ``temperatures`` that of lowest NLL on the fold's validation galaxies."""
     folds = zip(*(ladder[t] for t in temperatures), strict=True)
@@ -329,8 +324,9 @@ def _at_cold(
     beside: Mapping[str, str] | None = None,
 ) -> Evidence:
     """The evidence of a claim that rests on T = 0.01 of the Gaussian prior."""
-    found = gaussian_states()
-    rests = [*unsettled("Gaussian", found, [experiments.COLD]), *metastable]
+    cold = experiments.COLD
+    found = states({cold: stored(experiments.headline())}, {cold: stored(experiments.controls()[cold])})
+    rests = [*unsettled("Gaussian", found, [cold]), *metastable]
     return Evidence(estimates, folds, missing, {"ELBO": found}, rests, vacuous, dict(beside or {}))
 
 
