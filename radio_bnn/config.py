@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 N_FOLDS = 8  # of radio_bnn.data.folds
 # What the released code does differently from the mathematics, beside kl="mc_detached" (audit A1).
 AS_RELEASED = {
-    "detached_variance": "A2: the PAC variance term carries no gradient",
+    "detached_variance": "A2: the PAC variance term is another and carries no gradient",
     "stale_selection": "A3: the saved network is evaluated, the current one is saved",
     "summed_mixture": "A4: mixture densities are summed, then logged",
     "kl_per_batch": "the KL weight is T / number of batches, also in a last, smaller batch",
@@ -154,6 +154,8 @@ class Config:
             )
         if self.path and "temperature" in UNUSED[self.method]:
             raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
+        if self.objective == "pac2_t" and "detached_variance" in self.as_released:
+            raise ValueError("as_released='detached_variance' is known for objective='pac2', not for 'pac2_t'")
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
 
@@ -161,6 +163,11 @@ class Config:
     def published(cls, **changes: Any) -> Config:
         """The 2023-24 code: Adam 5e-5, 1500 epochs, no schedule, Gaussian s = 0.1, T = 0.01."""
         return cls(**changes)
+
+    @classmethod
+    def released(cls, **changes: Any) -> Config:
+        """The 2023-24 code with everything that it does differently from the mathematics (audit A1 to A4)."""
+        return cls(**{"kl": "mc_detached", "as_released": tuple(AS_RELEASED), **changes})
 
     @classmethod
     def published_2021(cls, **changes: Any) -> Config:
@@ -212,6 +219,11 @@ class Config:
             return base
         rates = dict(zip(("learning_rate", "rho_learning_rate"), found, strict=True))
         return dataclasses.replace(base, **{name: value for name, value in rates.items() if name not in changes})
+
+    @classmethod
+    def longer(cls, **changes: Any) -> Config:
+        """As ``annealed`` with three times the epochs at every temperature."""
+        return cls.annealed(**{"epochs": 3 * cls.annealed().epochs, **changes})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:

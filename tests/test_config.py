@@ -103,6 +103,7 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"seed": "0"}, TypeError, "seed='0' must be of type int"),
         ({"temprature": 1.0}, ValueError, "unknown setting 'temprature': did you mean 'temperature'"),
         ({"as_released": ("A2",)}, ValueError, "as_released=.*detached_variance"),
+        ({"as_released": ("detached_variance",), "objective": "pac2_t"}, ValueError, "known for objective='pac2'"),
         ({"as_released": "summed_mixture"}, TypeError, "list of names"),
         ({"prior_scale": -1.0}, ValueError, "prior_scale=-1.0 must be positive"),
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),

@@ -49,20 +49,29 @@ def cold_posterior_scale(scale: float, temperature: float) -> float:
     return scale * temperature**0.5
 
 
-def pac2_variance(l1: Tensor, l2: Tensor, *, tight: bool, detached: bool = False) -> Tensor:
+def pac2_variance(l1: Tensor, l2: Tensor, *, tight: bool) -> Tensor:
     """Second-order PAC-Bayes variance term per image from two independent draws (Masegosa 2020).
 
     V = c (a - b)^2 / 4 with a = exp(l1 - m), b = exp(l2 - m), m = 0; c = 1, or c = 2 H(alpha) if ``tight``, with
     alpha = log((exp l1 + exp l2) / 2) - m. l1, l2 (N,) log-likelihoods <= 0 -> (N,). Gradients flow through a and b
-    only; ``detached`` stops these too, as released (audit A2).
+    only.
     """
-    if detached:
-        l1, l2 = l1.detach(), l2.detach()
     coefficient = 1.0
     if tight:
         alpha = torch.logaddexp(l1.detach(), l2.detach()) - LOG_2
         coefficient = 2 * second_order_jensen(alpha)
     return coefficient * (l1.exp() - l2.exp()).square() / 4
+
+
+def released_variance(l1: Tensor, l2: Tensor) -> Tensor:
+    """V = a^2 - a b per image, a = exp(l1 - m), b = exp(l2 - m), m = max(l1, l2): as released (audit A2), no gradient.
+
+    l1, l2 (N,) log-likelihoods -> (N,), negative where l1 < l2.
+    """
+    l1, l2 = l1.detach(), l2.detach()
+    largest = torch.maximum(l1, l2)
+    a, b = (l1 - largest).exp(), (l2 - largest).exp()
+    return a * (a - b)
 
 
 def second_order_jensen(alpha: Tensor) -> Tensor:

@@ -118,7 +118,8 @@ def _epochs(training: Training, splits: Splits, device: str) -> Iterator[bool]:
     config = training.state.problem.config
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     train, held_out = splits["train"], splits["validation"]
-    half = held_out[validation_halves(len(held_out))[0]]
+    stale = "stale_selection" in config.as_released
+    half = held_out if stale else held_out[validation_halves(len(held_out))[0]]
     noise = training.streams["view"]
     view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
     labels = torch.as_tensor(train.labels, device=device)
@@ -202,13 +203,19 @@ def _validate(training: Training, terms: dict[str, float], validation: Tensor | 
 
 
 def _stale(training: Training, validation: Tensor | Windows, labels: np.ndarray) -> bool:
-    """As released (audit A3): score the network saved so far, and let that score decide to save the current one."""
-    if not training.best_weights:
-        return True
-    problem, model = training.state.problem, training.state.model
-    saved = copy.deepcopy(model)
-    saved.load_state_dict(training.best_weights)
-    score = metrics.error(_selection_logits(problem, saved, training.epoch, validation)[:1], labels)
+    """As released (audit A3): score the network saved so far, and let that score decide to save the current one.
+
+    All validation galaxies score, one draw of the weights for each batch. At first the current network is scored.
+    """
+    problem, scored = training.state.problem, training.state.model
+    config, device = problem.config, next(scored.parameters()).device
+    if training.best_weights:
+        scored = copy.deepcopy(scored)
+        scored.load_state_dict(training.best_weights)
+    noise = generator(config.seed, "stale", epoch=training.epoch, device=device)
+    batches = [validation[i : i + config.batch_size] for i in range(0, len(validation), config.batch_size)]
+    logits = [predict_as_trained(problem, scored, x, samples=1, generator=noise) for x in batches]
+    score = metrics.error(np.concatenate(logits, axis=1), labels)
     better = score < training.best
     training.best = min(training.best, score)
     return better

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from radio_bnn.config import Config
 from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, adam, autocast, descend, sampled
-from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance
+from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance, released_variance
 from radio_bnn.model.layers import BayesConv2d, BayesLinear, Draw, Normal, draw_weights, local_draw, one_draw, posterior
 from radio_bnn.model.lenet import LeNet, initialised
 
@@ -32,18 +32,21 @@ def objective(
 ) -> Terms:
     """What is minimised on one minibatch, l being the log-likelihood per image at a draw of the weights.
 
-    elbo: sum -l + T share KL. pac2, pac2_t: sum -(l + l')/2 - sum V + T share KL with two independent draws.
+    elbo: sum -l + T share KL. pac2, pac2_t: sum -(l + l')/2 - sum V + T share KL with two independent draws; as
+    released (audit A2) the likelihood is that of the first draw alone, the KL that of the second.
     ``q``: the posterior of ``model`` as the one vector ALL, which is quicker than one tensor after the other.
     """
     config = problem.config
     likelihoods, draws = _likelihoods(problem, model, batch, generator)
-    nll = -torch.stack(likelihoods).mean(0).sum()
+    fitted, variance = likelihoods, 0.0
+    if config.objective != "elbo" and "detached_variance" in config.as_released:
+        fitted, draws, variance = likelihoods[:1], draws[1:], released_variance(*likelihoods).sum()
+    elif config.objective != "elbo":
+        variance = pac2_variance(*likelihoods, tight=config.objective == "pac2_t").sum()
+    nll = -torch.stack(fitted).mean(0).sum()
     kl = _complexity(problem, posterior(model) if q is None else q, draws, generator)
     loss = negative_elbo(nll, kl, temperature=config.temperature, share=batch.share(config))
-    if config.objective != "elbo":
-        detached = "detached_variance" in config.as_released
-        loss = loss - pac2_variance(*likelihoods, tight=config.objective == "pac2_t", detached=detached).sum()
-    return Terms(loss, nll, kl)
+    return Terms(loss - variance, nll, kl)
 
 
 def _likelihoods(

@@ -12,7 +12,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from radio_bnn.config import N_FOLDS
@@ -152,6 +152,21 @@ def cold_effect(claim: Claim, intervals: Intervals, evidence: Evidence, alpha: f
     if _beyond(hot, ">", margin) and _beyond(learning, "<", margin) and guessing:
         return COLLAPSE, f"T = 1 guesses in every fold, and where the network learns warmer is not {margin:g} worse"
     return UNDECIDED, "the intervals contain both answers"
+
+
+def warm_effect(claim: Claim, intervals: Intervals, evidence: Evidence, alpha: float) -> Outcome:
+    """Where only T = 0.01 and 1 were trained: the first contrast above the margin is reproduced, below it not.
+
+    Above, with the training NLL at T = 1 that of guessing in every fold: by collapse only.
+    """
+    hot, margin = intervals("a", 1 - alpha), claim.margin
+    if _beyond(hot, "<", margin):
+        return NOT_REPRODUCED, f"at T = 1 the NLL is not {margin:g} higher"
+    if not _beyond(hot, ">", margin):
+        return UNDECIDED, "the interval contains both answers"
+    if all(state == GUESSES for state in evidence.states["ELBO"][WARM]):
+        return COLLAPSE, "T = 1 guesses in every fold"
+    return REPRODUCED, f"the contrast lies above {margin:g}, and T = 1 does not guess in every fold"
 
 
 def no_difference(claim: Claim, intervals: Intervals, evidence: Evidence, alpha: float) -> Outcome:
@@ -326,6 +341,14 @@ CLAIMS = {
     )
 }
 
+AT_TWO_TEMPERATURES = replace(
+    CLAIMS["C6"],
+    contrast="NLL at T = 1 minus that at T = 0.01, the only temperatures that were trained",
+    parts={"a": CLAIMS["C6"].parts["a"]},
+    rule=warm_effect,
+)
+"""C6 under a protocol with no other temperatures."""
+
 
 # Judge
 
@@ -420,6 +443,14 @@ def judge(claim: str, evidence: Evidence | None = None) -> Verdict:
     return Verdict(claim, verdict, why, parts, evidence.folds, evidence.lacking, stands, corrected, evidence.beside)
 
 
+def outcome(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on a variant of a claim, such as AT_TWO_TEMPERATURES, as ``judge`` gives it on the claim itself."""
+    verdict, why = _outcome(claim, evidence)
+    parts = {name: _shown(estimate) for name, estimate in evidence.estimates.items()}
+    corrected = _outcome(claim, evidence, corrected=True)[0] if evidence.estimates else ""
+    return Verdict(claim.id, verdict, why, parts, evidence.folds, evidence.lacking, 0, corrected, evidence.beside)
+
+
 def _outcome(claim: Claim, evidence: Evidence, *, alpha: float = ALPHA, corrected: bool = False) -> Outcome:
     if claim.rule is None:
         return NOT_TESTED, claim.contrast
@@ -468,8 +499,12 @@ def holm(verdicts: Iterable[Verdict]) -> dict[str, str]:
 
 
 def digest(claim: str) -> str:
+    """``digest_of`` the claim of this name."""
+    return digest_of(CLAIMS[claim])
+
+
+def digest_of(found: Claim) -> str:
     """Sixteen hexadecimal digits that change with anything by which a claim is judged, but not with comments."""
-    found = CLAIMS[claim]
     said = {k: v for k, v in asdict(found).items() if k != "rule"}
     rules = [found.rule, _beyond, _within, _everywhere, state, learning, largest_learning, _outcome, judge]
     constants = [LEAST_FOLDS, ALPHA, COLLAPSED, ADVANTAGE, NEARLY_GUESSING, LARGEST_RISE]

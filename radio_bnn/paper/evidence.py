@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,18 @@ def states(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> Stat
             _state(run, held[k] if held[k] is not None else float(np.mean(known))) for k, run in enumerate(runs) if run
         ]
     return {t: of_folds for t, of_folds in found.items() if of_folds}
+
+
+def states_of(protocol: str, ladder: Mapping[float, Runs]) -> States:
+    """``states`` with the controls of the Gaussian prior.
+
+    A protocol with T = 0.01 and 1 alone has them by the training NLL alone, so that none is metastable: it ends far
+    from the optimum of its objective, which says nothing of what guessing would cost.
+    """
+    if set(experiments.PROTOCOLS[protocol]().ladder) == {experiments.COLD, experiments.WARM}:
+        found = {t: [_state(run, math.inf) for run in runs if run] for t, runs in ladder.items()}
+        return {t: of_folds for t, of_folds in found.items() if of_folds}
+    return states(ladder, along(experiments.controls()))
 
 
 def _state(run: Run, control: float) -> str:
@@ -127,13 +140,24 @@ def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
 # Every claim
 
 
-def evidence(claim: str) -> Evidence:
-    """What the stored records say of a claim. Raises KeyError for one that nothing is read for."""
-    return READ[claim]()
+CHAPTERS = "the chapters'"
 
 
-def _c1() -> Evidence:
-    every = stored(experiments.headline())
+def evidence(claim: str, protocol: str = CHAPTERS) -> Evidence:
+    """What the stored records say of a claim, those of one of ``experiments.PROTOCOLS``; empty if it has none for it.
+
+    What stands beside comes from the chapters' protocol alone. Raises KeyError for a claim that nothing is read for.
+    """
+    return READ[claim](protocol)
+
+
+def cold_runs(protocol: str = CHAPTERS, prior: str = "gaussian", kind: type = Run) -> list[Any]:
+    """The stored records of a protocol at T = 0.01, in the order of the folds; None where one is not stored."""
+    return stored(experiments.PROTOCOLS[protocol]().cold.get(prior, []), kind)
+
+
+def _c1(protocol: str) -> Evidence:
+    every = cold_runs(protocol)
     [runs], [point] = shared(every), shared(stored(experiments.baselines()["maximum a posteriori"]))
     if not runs:
         return Evidence(lacking=lacking(every))
@@ -145,9 +169,9 @@ def _c1() -> Evidence:
         f"AUROC of the {name.replace('_', ' ')}": _shown(doubt(runs, name), ".2f")
         for name in ("predictive_entropy", "mutual_information")
     }
-    if point:
+    if point and protocol == CHAPTERS:
         beside["AUROC of the entropy of one deterministic network"] = _shown(doubt(point, "predictive_entropy"), ".2f")
-    return _at_cold(found, len(runs), lacking(every), beside=beside | trust(runs))
+    return _at_cold(protocol, found, len(runs), lacking(every), beside=beside | trust(runs))
 
 
 def doubt(runs: Sequence[Run], uncertainty: str, *, doubted: str = DOUBTED) -> Estimate:
@@ -203,8 +227,10 @@ def _coverage(run: Run) -> float:
     return summarise_sets(sets, run.labels[DOUBTED])[0]
 
 
-def _c2() -> Evidence:
-    groups = {name: stored(experiments.headline(prior=name)) for name in ("gaussian", experiments.SPARSE)}
+def _c2(protocol: str) -> Evidence:
+    groups = {name: cold_runs(protocol, name) for name in ("gaussian", experiments.SPARSE)}
+    if not groups[experiments.SPARSE]:
+        return Evidence()
     missing, found = lacking(*groups.values()), compare(sparse=groups[experiments.SPARSE], gaussian=groups["gaussian"])
     if found is None:
         return Evidence(lacking=missing)
@@ -217,7 +243,7 @@ def _c2() -> Evidence:
     control = {experiments.COLD: stored(experiments.headline(experiments.FEW, prior=sparse, **experiments.LABEL_FREE))}
     own = states({experiments.COLD: groups[sparse]}, control)
     beside = {f"NLL {title}": said for title, said in unseen(found, sparse=1.0, gaussian=-1.0).items()}
-    for title, runs in along(experiments.matched()).items():
+    for title, runs in along(experiments.matched()).items() if protocol == CHAPTERS else ():
         other = "gaussian" if title.startswith("Laplace") else sparse
         pair = compare(a=runs, b=groups[other])
         if pair:
@@ -227,18 +253,18 @@ def _c2() -> Evidence:
                 f"{_shown(numbers['excess'], '+.1f')} points, {_shown(numbers['NLL'], '+.3f')} nats"
             )
     metastable = unsettled("Laplace mixture", own, [experiments.COLD])
-    return _at_cold(estimates, found.folds, missing, metastable=metastable, beside=beside)
+    return _at_cold(protocol, estimates, found.folds, missing, metastable=metastable, beside=beside)
 
 
-def pruned() -> list[Pruning]:
-    """The pruning records of the headline networks, those that are stored."""
-    return [record for record in stored(experiments.headline(), Pruning) if record is not None]
+def pruned(protocol: str = CHAPTERS) -> list[Pruning]:
+    """The pruning records of a protocol's networks at T = 0.01, those that are stored."""
+    return [record for record in cold_runs(protocol, kind=Pruning) if record is not None]
 
 
-def _c3() -> Evidence:
-    records = pruned()
+def _c3(protocol: str) -> Evidence:
+    records = pruned(protocol)
     if not records:
-        return Evidence(lacking=len(experiments.headline()))
+        return Evidence(lacking=len(cold_runs(protocol)))
     found = compared(records, ("pruned", "snr", 0.3), ("random", "random", 0.3), ("whole", "snr", 0.0))
     beside = {
         "error": f"{found.interval('error_percent', pruned=1.0, whole=-1.0):+.1f} points",
@@ -247,49 +273,59 @@ def _c3() -> Evidence:
     beside |= {f"NLL {title}": said for title, said in unseen(found, pruned=1.0, whole=-1.0).items()}
     estimate = found.estimate("nll", pruned=1.0, whole=-1.0)
     return _of_pruning(
-        {"NLL": estimate}, records, [] if not _guessing(found, "pruned", "whole") else ["both sides guess"], beside
+        protocol,
+        {"NLL": estimate},
+        records,
+        [] if not _guessing(found, "pruned", "whole") else ["both sides guess"],
+        beside,
     )
 
 
-def _c4() -> Evidence:
-    records = pruned()
+def _fisher(protocol: str) -> str:
+    """The ranking that a protocol calls Fisher information: as released it is Adam's second moment."""
+    return "released_fisher" if protocol == "as released" else "fisher"
+
+
+def _c4(protocol: str) -> Evidence:
+    records = pruned(protocol)
     if not records:
-        return Evidence(lacking=len(experiments.headline()))
+        return Evidence(lacking=len(cold_runs(protocol)))
 
     def further(ranking: str) -> Estimate:
         rises = [nll_rises(records, name) for name in ("snr", ranking)]
         return crossval.share_contrast(*rises, FRACTIONS, margin=LARGEST_RISE, test_share=pruning.test_share(records))
 
-    same = all(np.array_equal(r.logits["snr"], r.logits["fisher"]) for r in records)
+    fisher = _fisher(protocol)
+    same = all(np.array_equal(r.logits["snr"], r.logits[fisher]) for r in records)
     beside = {}
     if all("released_fisher" in r.rankings for r in records):
         beside["Adam's second moment in place of the Fisher information, as released"] = _shown(
             further("released_fisher"), "+.2f"
         )
-    return _of_pruning({"kept": further("fisher")}, records, ["equal logits"] if same else [], beside)
+    return _of_pruning(protocol, {"kept": further(fisher)}, records, ["equal logits"] if same else [], beside)
 
 
-def _c5() -> Evidence:
-    records = pruned()
+def _c5(protocol: str) -> Evidence:
+    records = pruned(protocol)
     if not records:
-        return Evidence(lacking=len(experiments.headline()))
+        return Evidence(lacking=len(cold_runs(protocol)))
     estimates, statistic = {}, Excess(STATISTICS["uce_fri_minus_frii_percent"])
     equal = []
-    for ranking in ("snr", "fisher"):
+    for name, ranking in {"snr": "snr", "fisher": _fisher(protocol)}.items():
         for percent in (30, 60, 90):
             found = compared(records, ("pruned", ranking, percent / 100), ("whole", "snr", 0.0))
-            estimates[f"{ranking}, {percent} %"] = found.estimate(statistic, pruned=1.0, whole=-1.0)
+            estimates[f"{name}, {percent} %"] = found.estimate(statistic, pruned=1.0, whole=-1.0)
             equal.append(_equal(found.sides["pruned"], found.sides["whole"]))
-    return _of_pruning(estimates, records, ["equal logits"] if all(equal) else [], {})
+    return _of_pruning(protocol, estimates, records, ["equal logits"] if all(equal) else [], {})
 
 
-def _c10() -> Evidence:
-    records = pruned()
+def _c10(protocol: str) -> Evidence:
+    records = pruned(protocol)
     if not records:
-        return Evidence(lacking=len(experiments.headline()))
+        return Evidence(lacking=len(cold_runs(protocol)))
     found = compared(records, ("pruned", "snr", 0.3), ("whole", "snr", 0.0))
     equal = ["equal logits"] if _equal(found.sides["pruned"], found.sides["whole"]) else []
-    return _of_pruning({"entropy": relative_change(found)}, records, equal, {})
+    return _of_pruning(protocol, {"entropy": relative_change(found)}, records, equal, {})
 
 
 def relative_change(found: Comparison) -> Estimate:
@@ -308,13 +344,18 @@ def relative_change(found: Comparison) -> Estimate:
 
 
 def _of_pruning(
-    estimates: dict[str, Estimate], records: Sequence[Pruning], vacuous: list[str], beside: dict[str, str]
+    protocol: str,
+    estimates: dict[str, Estimate],
+    records: Sequence[Pruning],
+    vacuous: list[str],
+    beside: dict[str, str],
 ) -> Evidence:
-    missing = len(experiments.headline()) - len(records)
-    return _at_cold(estimates, len(records), missing, vacuous=vacuous, beside=beside)
+    missing = len(cold_runs(protocol)) - len(records)
+    return _at_cold(protocol, estimates, len(records), missing, vacuous=vacuous, beside=beside)
 
 
 def _at_cold(
+    protocol: str,
     estimates: dict[str, Estimate],
     folds: int,
     missing: int,
@@ -325,21 +366,34 @@ def _at_cold(
 ) -> Evidence:
     """The evidence of a claim that rests on T = 0.01 of the Gaussian prior."""
     cold = experiments.COLD
-    found = states({cold: stored(experiments.headline())}, {cold: stored(experiments.controls()[cold])})
+    found = states_of(protocol, {cold: cold_runs(protocol)})
     rests = [*unsettled("Gaussian", found, [cold]), *metastable]
     return Evidence(estimates, folds, missing, {"ELBO": found}, rests, vacuous, dict(beside or {}))
 
 
-def _c6() -> Evidence:
-    ladder = along(experiments.paths())
-    found = states(ladder, along(experiments.controls()))
-    missing = lacking(*ladder.values())
+def _c6(protocol: str) -> Evidence:
+    ladder = along(experiments.PROTOCOLS[protocol]().ladder)
+    found, missing = states_of(protocol, ladder), lacking(*ladder.values())
+    if set(ladder) == {experiments.COLD, experiments.WARM}:
+        return _at_two_temperatures(ladder, found, missing)
     read = cold_effect(ladder, found)
     if read is None or experiments.WARM not in found:
         return Evidence(lacking=missing, states={"ELBO": found})
     estimates, folds, beside, vacuous = read
+    if protocol == CHAPTERS:
+        beside |= _other_ways()
     metastable = unsettled("Gaussian", found, [experiments.WARM])
-    return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside | _other_ways())
+    return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside)
+
+
+def _at_two_temperatures(ladder: Mapping[float, Runs], found: States, missing: int) -> Evidence:
+    """What ``claims.AT_TWO_TEMPERATURES`` reads."""
+    pairs = compare(hot=ladder[experiments.WARM], cold=ladder[experiments.COLD])
+    if pairs is None:
+        return Evidence(lacking=missing, states={"ELBO": found})
+    vacuous = ["both sides guess"] if _guessing(pairs, "hot", "cold") else []
+    estimates = {"a": pairs.estimate("nll", hot=1.0, cold=-1.0)}
+    return Evidence(estimates, pairs.folds, missing, {"ELBO": found}, (), vacuous)
 
 
 def _other_ways() -> dict[str, str]:
@@ -400,7 +454,9 @@ UNSEEN = {
 """Galaxies that nothing was chosen or judged on before."""
 
 
-def _c7() -> Evidence:
+def _c7(protocol: str) -> Evidence:
+    if protocol != CHAPTERS:
+        return Evidence()
     ladders = {title: along(groups) for title, groups in experiments.objectives().items()}
     controls = along(experiments.controls())
     found = {title: states(ladder, controls) for title, ladder in ladders.items()}
@@ -417,7 +473,9 @@ def _c7() -> Evidence:
     return Evidence(estimates, folds, missing, found, metastable, vacuous)
 
 
-def _c8a() -> Evidence:
+def _c8a(protocol: str) -> Evidence:
+    if protocol != CHAPTERS:
+        return Evidence()
     groups = experiments.orbit()
     trained, plain = stored(groups["D4 orbit"]), stored(groups["none"], OnOrbit)
     missing = lacking(trained, plain)
@@ -430,7 +488,9 @@ def _c8a() -> Evidence:
     return Evidence({"NLL": found.estimate("nll", orbit=1.0, none=-1.0)}, found.folds, missing, {}, (), vacuous)
 
 
-def _c8b() -> Evidence:
+def _c8b(protocol: str) -> Evidence:
+    if protocol != CHAPTERS:
+        return Evidence()
     ladders, controls = {t: along(g) for t, g in experiments.augmentations().items()}, along(experiments.controls())
     titles = {"D4": "random D4", "rotation": "random rotation"}
     found = {title: states(ladders[title], controls) for title in titles.values()}
@@ -448,7 +508,7 @@ def _shown(estimate: Estimate, spec: str) -> str:
     return f"{estimate.interval(0.95):{spec}}"
 
 
-READ: dict[str, Callable[[], Evidence]] = {
+READ: dict[str, Callable[[str], Evidence]] = {
     "C1": _c1,
     "C2": _c2,
     "C3": _c3,
@@ -458,7 +518,7 @@ READ: dict[str, Callable[[], Evidence]] = {
     "C7": _c7,
     "C8a": _c8a,
     "C8b": _c8b,
-    "C9": Evidence,
+    "C9": lambda protocol: Evidence(),
     "C10": _c10,
 }
 """What is read for every claim."""

@@ -139,7 +139,7 @@ def orbit(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
 
 def longer(folds: Iterable[int] = FEW) -> Group:
     """A start at T = 0.01 that is three times as long."""
-    return [run(fold, epochs=3 * run().epochs) for fold in folds]
+    return PROTOCOLS["three times longer"](folds).ladder[COLD]
 
 
 def in_float32(folds: Iterable[int] = FEW) -> Group:
@@ -152,6 +152,59 @@ def _stage(fold: int, temperature: float, path: tuple[float, ...], **changes: An
     changes = {"temperature": temperature, "path": path, **changes}
     plain = set(changes) == {"temperature", "path"} and (temperature, path) == (COLD, ())
     return run(fold, **{"samples": MANY_SAMPLES if plain else SAMPLES, **changes})
+
+
+# One claim under many protocols
+
+
+class Protocol(NamedTuple):
+    """What is run of one way of training: at T = 0.01 by prior, and with the Gaussian prior by temperature."""
+
+    cold: dict[str, Group]
+    ladder: dict[float, Group]
+
+
+def each_from_the_start(
+    recipe: Callable[..., Config], folds: Iterable[int], *, temperatures: Sequence[float], priors: Sequence[str]
+) -> Protocol:
+    """A training of its own at every temperature, by a ``recipe`` such as ``Config.published``."""
+
+    def group(**changes: Any) -> Group:
+        base = {"precision": PRECISION, "samples": SAMPLES}
+        return [recipe(fold=f, seed=FIRST_SEED + f, **base | changes) for f in folds]
+
+    folds = list(folds)
+    cold = {name: group(prior=name, samples=MANY_SAMPLES) for name in priors}
+    warmer = {t: group(temperature=t) for t in temperatures if t != COLD}
+    return Protocol(cold, dict(sorted({COLD: cold["gaussian"], **warmer}.items())))
+
+
+def the_chapters(folds: Iterable[int] = FOLDS) -> Protocol:
+    """The runs that the chapters show."""
+    return Protocol(priors(folds), paths(folds))
+
+
+def three_times_longer(folds: Iterable[int] = FEW) -> Protocol:
+    """The upward path with three times the epochs at every temperature, and the Laplace mixture at its start."""
+    changes = {"epochs": Config.longer().epochs}
+    ladder = paths(folds, **changes)
+    return Protocol({"gaussian": ladder[COLD], SPARSE: [run(f, prior=SPARSE, **changes) for f in folds]}, ladder)
+
+
+PROTOCOLS: dict[str, Callable[..., Protocol]] = {
+    "as released": lambda folds=FEW: each_from_the_start(
+        Config.released, folds, temperatures=(COLD, WARM), priors=("gaussian", SPARSE)
+    ),
+    "published": lambda folds=FEW: each_from_the_start(
+        Config.published, folds, temperatures=(COLD, WARM), priors=("gaussian",)
+    ),
+    "first edition": lambda folds=FEW: each_from_the_start(
+        Config.converged, folds, temperatures=TEMPERATURES, priors=("gaussian", SPARSE)
+    ),
+    "the chapters'": the_chapters,
+    "three times longer": three_times_longer,
+}
+"""Ways of training under which every claim is judged, by title: from the released code to the longest training."""
 
 
 # How one trains: chosen by the objective alone, on the training galaxies of fold 0
@@ -192,6 +245,12 @@ def _pruning(folds: Iterable[int] = FOLDS) -> list[Wanted]:
     return _wanted(headline(folds), "pruning")
 
 
+def _judged(*titles: str) -> list[Wanted]:
+    """What the claims need of some of PROTOCOLS: their runs, and pruning records at T = 0.01."""
+    found = [PROTOCOLS[title]() for title in titles]
+    return _wanted(found) + _wanted([protocol.cold["gaussian"] for protocol in found], "pruning")
+
+
 QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "path": lambda: _wanted([headline(), paths()]) + _wanted(headline(), "posterior"),
     "controls": lambda: _wanted([controls(), headline(FEW, prior=SPARSE, **LABEL_FREE)]),
@@ -203,6 +262,8 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
+    "released": lambda: _judged("as released", "published"),
+    "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
 }

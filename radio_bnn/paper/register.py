@@ -21,7 +21,7 @@ Entries = dict[str, list[dict[str, str]]]
 
 
 def load() -> dict[str, Entries]:
-    """The register, {"rules" or "protocols": {name: [{"digest", "commit"}, ...]}}, the last entry in force."""
+    """The register, {"rules", "variants" or "protocols": {name: [{"digest", "commit"}, ...]}}, the last in force."""
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
@@ -29,6 +29,7 @@ def digests() -> dict[str, dict[str, str]]:
     """The digests of the rules and protocols as they stand in this code."""
     return {
         "rules": {claim: claims.digest(claim) for claim in claims.CLAIMS},
+        "variants": {"C6 at two temperatures": claims.digest_of(claims.AT_TWO_TEMPERATURES)},
         "protocols": protocol_digests(),
     }
 

@@ -33,7 +33,7 @@ SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
 DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
-PROTOCOLS = ("published", "published_2021", "preview", "converged", "annealed")
+PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer")
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
     [
@@ -56,7 +56,8 @@ VARIED = set(
     ]
 )
 # What may vary within one protocol alone.
-VARIED_IN = {"annealed": {"path", "estimator"}}
+VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
+BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
 REACHED = ("objective", "nll", "complexity", "galaxies")
 SECOND_MOMENT = "second_moment."
 
@@ -516,20 +517,21 @@ def protocol(config: Config) -> dict[str, str]:
 
 
 def protocol_digests() -> dict[str, str]:
-    """Sixteen hexadecimal digits of the recipe of every protocol, of ``annealed`` for each method and prior.
+    """Sixteen hexadecimal digits of the recipe of every protocol, of those BY_PRIOR for each method and prior.
 
     {"published": digest, ..., "annealed vi laplace": digest, ...}
     """
-    found = {name: _digest(_recipe(getattr(Config, name)(), name)) for name in PROTOCOLS if name != "annealed"}
-    for method, prior, scale in ANNEALED_RATES:
-        config = Config.annealed(method=method, prior=prior, prior_scale=scale)
-        title = f"annealed {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
-        found[title] = _digest(_recipe(config, "annealed"))
+    found = {name: _digest(_recipe(getattr(Config, name)(), name)) for name in PROTOCOLS if name not in BY_PRIOR}
+    for name in BY_PRIOR:
+        for method, prior, scale in ANNEALED_RATES:
+            config = getattr(Config, name)(method=method, prior=prior, prior_scale=scale)
+            title = f"{name} {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
+            found[title] = _digest(_recipe(config, name))
     return found
 
 
 def _reference(name: str, config: Config) -> Config:
-    same = ("method", "prior", "prior_scale") if name == "annealed" else ()
+    same = ("method", "prior", "prior_scale") if name in BY_PRIOR else ()
     return getattr(Config, name)(likelihood=config.likelihood, **{field: getattr(config, field) for field in same})
 
 

@@ -13,6 +13,7 @@ from radio_bnn.inference.objective import (
     kl_mc_detached,
     negative_elbo,
     pac2_variance,
+    released_variance,
     second_order_jensen,
 )
 from radio_bnn.model.layers import Normal, draw_weights
@@ -113,6 +114,16 @@ def test_second_order_jensen_holds_for_every_two_point_posterior(tight):
     exact = torch.logaddexp(l1, l2) - math.log(2)
     assert (v >= 0).all()
     assert ((l1 + l2) / 2 + v / 2 <= exact + 1e-12).all()
+
+
+def test_a2_the_released_variance_is_another_asymmetric_and_without_gradient():
+    """a = 1, b = 1/2 give 1/2, exchanged -1/4; the mathematics gives (1/2 - 1/4)^2 / 4 both ways."""
+    p = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64, requires_grad=True)
+    other = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    found = released_variance(p.log(), other.log())
+    assert found.tolist() == pytest.approx([0.5, -0.25, 0.0])
+    assert not found.requires_grad
+    assert pac2_variance(p.log(), other.log(), tight=False).tolist() == pytest.approx([1 / 64, 1 / 64, 0.0])
 
 
 def test_wenzels_cold_posterior_is_a_tempered_likelihood_with_a_narrower_prior():

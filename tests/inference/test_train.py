@@ -128,9 +128,9 @@ def test_the_selected_network_is_the_one_that_was_evaluated():
     assert trained.selected_epoch == 1 + int(np.argmin(trained.history["validation_nll"]))
 
 
-def selected(monkeypatch, scores: list[float], switches: tuple[str, ...]) -> int:
+def selected(monkeypatch, scores: list[float]) -> int:
     """The selected epoch when the network after epoch i scores scores[i], whoever holds it."""
-    config = replace(TINY, epochs=len(scores), selection="single_sample_error", as_released=switches)
+    config = replace(TINY, epochs=len(scores), selection="single_sample_error")
     snapshots: list[dict] = []
 
     def score(problem, model, epoch, validation):
@@ -148,13 +148,52 @@ def selected(monkeypatch, scores: list[float], switches: tuple[str, ...]) -> int
     return tiny_fit(config).selected_epoch
 
 
-def test_a3_the_rule_saves_the_network_that_it_scored_unless_as_released(monkeypatch):
+def test_the_rule_saves_the_network_that_it_scored(monkeypatch):
     assert len(selecting_half()) >= 2
-    scores = [1, 0, 2, 2]
-    assert selected(monkeypatch, scores, ()) == 2
-    # As released the score of epoch 1's network, seen at epoch 2, lets epoch 2 be saved; its own score 0, seen at
-    # epoch 3, then saves epoch 3, the worst.
-    assert selected(monkeypatch, scores, ("stale_selection",)) == 3
+    assert selected(monkeypatch, [1, 0, 2, 2]) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "whose", "saved"),
+    [([2, 1, 1, 0], [1, 1, 2, 2], 4), ([1, 1, 1, 1], [1, 1, 1, 1], 1), ([0, 2, 1, 0], [1, 1, 1, 1], 1)],
+)
+def test_a3_as_released_the_saved_network_is_scored_and_the_current_one_saved(monkeypatch, wrong, whose, saved):
+    """A luckier draw of the saved network saves the current one; equal scores keep the first epoch's for ever."""
+    held_out = SPLITS["validation"]
+    config = replace(
+        TINY, epochs=4, selection="single_sample_error", as_released=("stale_selection",), batch_size=len(held_out)
+    )
+    networks, scored = [], []
+
+    def whole(problem, model, images, *, samples, generator):
+        weights = {k: v.clone() for k, v in model.state_dict().items()}
+        if generator.initial_seed() not in [g.initial_seed() for g in stale]:
+            networks.append(weights)  # what the history remembers of every epoch's network
+            return np.zeros((samples, len(images), 2))
+        scored.append(next(i for i, w in enumerate(networks, 1) if all(torch.equal(w[k], weights[k]) for k in w)))
+        right = np.arange(len(held_out)) >= wrong[len(scored) - 1]
+        return 10 * np.eye(2)[np.where(right, held_out.labels, 1 - held_out.labels)][None]
+
+    stale = [generator(TINY.seed, "stale", epoch=epoch) for epoch in range(1, 5)]
+    monkeypatch.setattr(train, "predict_as_trained", whole)
+    assert tiny_fit(config).selected_epoch == saved
+    assert scored == whose
+
+
+def test_a3_as_released_every_validation_galaxy_scores_with_a_draw_for_each_batch(monkeypatch):
+    seen, held_out = [], SPLITS["validation"]
+    config = replace(TINY, epochs=1, selection="single_sample_error", as_released=("stale_selection",), batch_size=3)
+    plain = train.predict_as_trained
+
+    def watched(problem, model, images, *, samples, generator):
+        seen.append((len(images), samples))
+        return plain(problem, model, images, samples=samples, generator=generator)
+
+    monkeypatch.setattr(train, "predict_as_trained", watched)
+    tiny_fit(config)
+    whole, parts = len(held_out), [min(3, len(held_out) - i) for i in range(0, len(held_out), 3)]
+    assert len(parts) > 1
+    assert seen == [(whole, 1), *((n, 1) for n in parts)]
 
 
 def test_a_loss_that_is_not_finite_names_the_epoch_and_what_to_do():

@@ -180,6 +180,8 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
         "objectives": n * t + (n + len(FEW)) * (t - 2),  # the bounds go up to T = 0.2
         "augmentations": len(HALF) * t * (1 + len(experiments.VIEWS)),
+        "released": len(FEW) * (2 + 1 + 2) + 2 * len(FEW),  # the runs, and pruning under both protocols
+        "multiverse": 2 * (len(FEW) * (t + 1) + len(FEW)),
         "precision": len(FEW),
         "protocol": len(LADDER) * len(experiments.RATES)
         + others
@@ -187,8 +189,9 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
     }
     assert expected == {name: len(set(pairs(make()))) for name, make in QUEUES.items()}
     book, everything = len(experiments.queue("book")), sum(expected.values())
-    # The Gaussian headline of the priors, and the upward paths of directions, objectives and augmentations.
-    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t
+    # The Gaussian headline of the priors, the upward paths of directions, objectives and augmentations, and the longer
+    # start of the directions.
+    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t - len(FEW)
 
 
 @pytest.mark.parametrize("name", ["book", *QUEUES])
@@ -236,6 +239,8 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "orbit",
         "objectives",
         "augmentations",
+        "released",
+        "multiverse",
         "precision",
         "protocol",
     ]

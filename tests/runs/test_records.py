@@ -476,7 +476,7 @@ def annealed() -> dict[str, Config]:
         (Config.preview(path=(0.1,)), "custom"),
         (Config.converged(estimator="shared"), "custom"),
         (Config.annealed(learning_rate=7e-3), "custom"),
-        (experiments.longer([1])[0], "custom"),
+        (experiments.longer([1])[0], "longer"),
     ],
     ids=[*annealed(), *map(str, range(11))],
 )
@@ -500,7 +500,9 @@ def test_a_rate_changes_the_digest_of_its_own_protocol_alone(key, monkeypatch):
     monkeypatch.setitem(ANNEALED_RATES, key, (means / 2, rho))
     after = records.protocol_digests()
     changed = [title for title in before if after[title] != before[title]]
-    assert list(after) == list(before) and len(changed) == 1 and changed[0].startswith(f"annealed {key[0]} {key[1]}")
+    assert list(after) == list(before)
+    title = f"{key[0]} {key[1]}" + ("" if key[2] is None else f" {key[2]:.4g}")
+    assert changed == [f"annealed {title}", f"longer {title}"]
 
 
 def test_records_know_no_torch():

@@ -1,0 +1,88 @@
+"""Every claim under every protocol, on synthetic records whose truth is known."""
+
+import json
+
+import pytest
+from synthetic import LEARNT, STUCK, controlled, fill
+
+from radio_bnn.paper import claims, evidence, experiments, multiverse
+from radio_bnn.paper.claims import COLLAPSE, GUESSES, NOT_REPRODUCED, REPRODUCED, UNDECIDED, VACUOUS
+from radio_bnn.paper.multiverse import Multiverse, judged
+
+TWO = ("as released", "published")
+
+
+def heated(store, protocol, cold, warm):
+    ladder = experiments.PROTOCOLS[protocol]().ladder
+    fill(store, ladder[experiments.COLD], **cold)
+    fill(store, ladder[experiments.WARM], **warm)
+
+
+@pytest.mark.parametrize("protocol", TWO)
+@pytest.mark.parametrize(
+    ("warm", "verdict"),
+    [
+        (STUCK, COLLAPSE),
+        (LEARNT | {"evidence_for_truth": 0.5}, REPRODUCED),
+        (LEARNT | {"evidence_for_truth": 2.5}, NOT_REPRODUCED),
+        (LEARNT | {"evidence_for_truth": 1.882}, UNDECIDED),
+    ],
+    ids=["collapse", "effect", "none", "unclear"],
+)
+def test_at_two_temperatures_the_training_nll_tells_the_effect_from_collapse(store, protocol, warm, verdict):
+    heated(store, protocol, LEARNT | {"objective": 2000.0}, warm)
+    found = judged("C6", protocol)
+    assert found.verdict == verdict and found.folds == 3 and list(found.parts) == ["a"]
+
+
+def test_two_temperatures_are_judged_whatever_the_objective_and_more_are_not(store):
+    """A protocol that ends far from its optimum has objectives above the control's; the chapters' may not."""
+    controlled(store)
+    heated(store, "published", LEARNT | {"objective": 2000.0}, STUCK)
+    ladder = experiments.PROTOCOLS["published"]().ladder
+    states = evidence.states_of("published", {t: evidence.stored(group) for t, group in ladder.items()})
+    assert states == {0.01: ["learns"] * 3, 1.0: [GUESSES] * 3}
+    heated(store, "first edition", LEARNT | {"objective": 2000.0}, STUCK)
+    assert evidence.evidence("C6", "first edition").states["ELBO"][0.01] == ["metastable"] * 3
+
+
+def test_the_rule_for_two_temperatures_is_registered_beside_that_of_c6():
+    variant, c6 = claims.AT_TWO_TEMPERATURES, claims.CLAIMS["C6"]
+    assert (variant.id, variant.says, variant.margin) == (c6.id, c6.says, c6.margin)
+    assert claims.digest_of(variant) != claims.digest("C6") == claims.digest_of(c6)
+
+
+def test_what_a_protocol_does_not_run_is_not_run_and_c7_as_released_is_vacuous(store):
+    found = multiverse.multiverse()
+    assert list(found.verdicts) == list(experiments.PROTOCOLS)
+    table = found.table().splitlines()
+    assert len(table) == 2 + len(claims.CLAIMS)
+    c7 = next(line for line in table if line.startswith("| C7")).split("|")
+    assert VACUOUS in c7[2] and [cell.strip() for cell in c7[3:7]] == ["not run"] * 4
+    assert found["as released"]["C7"].verdict == VACUOUS
+    assert {found["published"][claim].verdict for claim in ("C2", "C8a", "C8b")} == {UNDECIDED}
+    assert found["published"]["C2"].lacking == 0 < found["as released"]["C2"].lacking
+
+
+def test_conclusions_that_depend_on_the_protocol_are_named():
+    def of(**verdicts):
+        parts = {"a": [0.1, 0.0, 0.2]}
+        return {
+            c: claims.Verdict(c, verdicts.get(c, UNDECIDED), "", parts if c in verdicts else {}) for c in claims.CLAIMS
+        }
+
+    found = Multiverse({"one": of(C3=REPRODUCED, C6=COLLAPSE, C1=REPRODUCED), "two": of(C3=REPRODUCED, C6=REPRODUCED)})
+    assert found.agreed() == ["C3"] and found.disagreed() == ["C6"]
+
+
+def test_the_table_carries_its_verdicts_for_the_scoreboard(store):
+    heated(store, "as released", LEARNT, STUCK)
+    found = multiverse.multiverse()
+    stored = json.loads(found._repr_mimebundle_()[multiverse.MIME])
+    assert claims.Verdict(**stored["as released"]["C6"]).verdict == COLLAPSE == found["as released"]["C6"].verdict
+    assert claims.Verdict(**stored["as released"]["C6"]).number == found["as released"]["C6"].number
+
+
+def test_as_released_the_second_moment_ranks_where_the_mathematics_asks_for_the_fisher_information():
+    assert evidence._fisher("as released") == "released_fisher"
+    assert {evidence._fisher(p) for p in experiments.PROTOCOLS if p != "as released"} == {"fisher"}
