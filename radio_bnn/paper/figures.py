@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from radio_bnn.config import N_FOLDS
 from radio_bnn.data.galaxies import CLASSES, PIXEL_ARCSEC, Galaxies
 
 if TYPE_CHECKING:
@@ -421,6 +422,20 @@ def regimes(ax: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
     else:
         not_run(ax)
+
+
+def by_protocol(ax: Axes, numbers: Mapping[str, Any], *, label: str, bound: float) -> None:
+    """One row per protocol: a number with its interval, hollow on fewer than eight folds, and where the claim turns."""
+    ax.axvline(bound, color=BLACK, lw=1, ls="--")
+    for row, found in enumerate(numbers.values()):
+        if found is None:
+            ax.text(0.5, row, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center", color="#555555")
+            continue
+        (value, low, high), folds = found
+        ax.plot([low, high], [row, row], color=BLUE, lw=2)
+        ax.plot(value, row, "o", color=BLUE, mfc=BLUE if folds == N_FOLDS else "white", ms=7)
+    ax.set(yticks=range(len(numbers)), yticklabels=list(numbers), ylim=(len(numbers) - 0.5, -0.5))
+    ax.set_xlabel(label)
 
 
 def not_run(ax: Axes) -> None:

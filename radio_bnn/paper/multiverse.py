@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
+import numpy as np
+
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
 from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, VACUOUS, Verdict
+from radio_bnn.paper.contrasts import along, point
 from radio_bnn.paper.evidence import evidence
 from radio_bnn.paper.experiments import COLD, PROTOCOLS, WARM
+from radio_bnn.runs.records import Run
 
 RELEASED = "as released"
 MIME = "application/vnd.radio-bnn.multiverse"
@@ -28,6 +35,13 @@ def judged(claim: str, protocol: str) -> Verdict:
     return claims.judge(claim, found)
 
 
+class Measured(NamedTuple):
+    """A number with its 95 % interval, and how many folds it stands on."""
+
+    interval: Interval
+    folds: int
+
+
 @dataclass(frozen=True)
 class Multiverse:
     """The verdicts by protocol and claim; a notebook shows them as a table, and the scoreboard reads them there."""
@@ -38,9 +52,21 @@ class Multiverse:
         return self.verdicts[protocol]
 
     def table(self) -> str:
-        """One row per claim, one column per protocol: verdict, numbers and folds, as Markdown."""
-        rows = [[claim, *(shown(found[claim]) for found in self.verdicts.values())] for claim in CLAIMS]
+        """One row per claim, one column per protocol: the verdict, and on how many folds, as Markdown."""
+        return self._table(_said)
+
+    def number_table(self) -> str:
+        """``table`` with the numbers and their 95 % intervals in place of the verdicts."""
+        return self._table(lambda verdict: verdict.number if verdict.parts else "–")
+
+    def _table(self, cell: Callable[[Verdict], str]) -> str:
+        rows = [[claim, *(cell(found[claim]) for found in self.verdicts.values())] for claim in CLAIMS]
         return tables.markdown(["claim", *self.verdicts], rows)
+
+    def part(self, claim: str, name: str) -> dict[str, Measured | None]:
+        """One part of a claim under every protocol, None where it was not run."""
+        found = {title: of[claim] for title, of in self.verdicts.items()}
+        return {t: Measured(Interval(*v.parts[name][:3]), v.folds) if v.parts else None for t, v in found.items()}
 
     def agreed(self) -> list[str]:
         """The claims with the same verdict under every protocol under which they were judged, at least two of them."""
@@ -69,9 +95,46 @@ def was_run(verdict: Verdict) -> bool:
     return bool(verdict.parts) or verdict.verdict == VACUOUS
 
 
-def shown(verdict: Verdict) -> str:
-    """A verdict with its numbers and folds, in one cell."""
+def _said(verdict: Verdict) -> str:
     if not was_run(verdict):
         return NOT_TESTED if verdict.verdict == NOT_TESTED else prose.NOT_RUN
-    folds = f" ({verdict.folds} folds)" if verdict.parts else ""
-    return f"**{verdict.verdict}**{folds}<br>{verdict.number if verdict.parts else verdict.why}"
+    return f"{verdict.verdict} ({verdict.folds})" if verdict.parts else verdict.verdict
+
+
+# How far each protocol trains
+
+
+def reached_table() -> str:
+    """How far each protocol trains with the Gaussian prior, mean and range of its folds, as Markdown.
+
+    Epochs and objective J, both at T = 0.01; training NLL over N ln 2 at T = 0.01 and 1; held-out NLL at T = 0.01.
+    """
+    rows = []
+    for title, make in PROTOCOLS.items():
+        ladder = along(make().ladder)
+        cold, warm = ([run for run in ladder[t] if run] for t in (COLD, WARM))
+        epochs = str(make().ladder[COLD][0].epochs)
+        if not cold:
+            rows.append([title, epochs, *[prose.NOT_RUN] * 4, "0"])
+            continue
+        misfit = [_span([_over_guessing(run) for run in runs], ".2f") for runs in (cold, warm)]
+        held = f"{point(cold, 'nll').interval:.3f}"
+        rows.append(
+            [title, epochs, _span([_reached(r, "objective") for r in cold], ".0f"), *misfit, held, str(len(cold))]
+        )
+    header = ["protocol", "epochs", "J [nats]", "training NLL / (N ln 2)", "the same at T = 1", "held-out NLL", "folds"]
+    return tables.markdown(header, rows)
+
+
+def _reached(run: Run, quantity: str) -> float:
+    return run.content["reached"][quantity]
+
+
+def _over_guessing(run: Run) -> float:
+    return _reached(run, "nll") / (_reached(run, "galaxies") * math.log(2))
+
+
+def _span(values: Sequence[float], spec: str) -> str:
+    if not values:
+        return prose.NOT_RUN
+    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})"

@@ -74,6 +74,16 @@ def test_twice_as_many_series_as_colours_are_all_drawn(name):
     assert len({(line.get_color(), str(line._dash_pattern)) for line in drawn}) == len(names)
 
 
+def test_a_number_under_every_protocol_is_hollow_on_few_folds_and_absent_where_nothing_was_run():
+    _, ax = plt.subplots()
+    numbers = {"one": ((2.0, 1.0, 3.0), 8), "two": ((4.0, 2.0, 5.0), 3), "three": None}
+    figures.by_protocol(ax, numbers, label="NLL [nats]", bound=0.5)
+    markers = {line.get_xdata()[0]: line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"}
+    assert markers == {2.0: figures.BLUE, 4.0: "white"}
+    assert [text.get_text() for text in ax.texts] == ["not run"] and ax.lines[0].get_xdata()[0] == 0.5
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two", "three"]
+
+
 def test_every_interval_has_its_row():
     _, ax = plt.subplots()
     figures.intervals(ax, {str(i): (i, i - 1, i + 1) for i in range(12)}, label="error [%]")

@@ -86,3 +86,12 @@ def test_the_table_carries_its_verdicts_for_the_scoreboard(store):
 def test_as_released_the_second_moment_ranks_where_the_mathematics_asks_for_the_fisher_information():
     assert evidence._fisher("as released") == "released_fisher"
     assert {evidence._fisher(p) for p in experiments.PROTOCOLS if p != "as released"} == {"fisher"}
+
+
+def test_how_far_each_protocol_trains_is_read_from_its_runs(store):
+    heated(store, "first edition", LEARNT | {"objective": 250.0}, STUCK)
+    row = next(line for line in multiverse.reached_table().splitlines() if line.startswith("| first edition"))
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert cells[:2] == ["100", "250 (250 to 250)"] and cells[2].startswith("0.12") and cells[3].startswith("1.00")
+    assert cells[-1] == "3"
+    assert multiverse.reached_table().count("not run") == 4 * (len(experiments.PROTOCOLS) - 1)
