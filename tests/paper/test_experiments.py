@@ -4,12 +4,14 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from radio_bnn.cli import main
 from radio_bnn.config import ANNEALED_RATES, N_FOLDS, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS
-from radio_bnn.paper import experiments
+from radio_bnn.paper import contrasts, evidence, experiments
+from radio_bnn.paper.claims import learning
 from radio_bnn.paper.experiments import CHAPTERS, CHOSEN_FOR, FEW, FOLDS, HALF, LADDER, QUEUES, TEMPERATURES, Wanted
 from radio_bnn.runs import records, sweep
 
@@ -59,6 +61,14 @@ def test_a_training_passes_upward_and_a_colder_branch_downward(changes):
     assert stages[0.003].path == (0.01,) and stages[0.001].path == (0.01, 0.003)
     assert {c.fold for c in stages.values()} == {5} and {c.seed for c in stages.values()} == {127}
     assert all(getattr(c, name) == value for c in stages.values() for name, value in changes.items())
+
+
+def test_the_best_temperature_is_that_of_lowest_validation_nll_among_those_that_learn():
+    ladder = contrasts.along(experiments.paths())
+    learn = learning(evidence.states(ladder, contrasts.along(experiments.controls())))
+    groups = dict(zip(learn, contrasts.shared(*(ladder[t] for t in learn)), strict=True))
+    means = {t: np.mean([run.metric("nll", "validation").value for run in runs]) for t, runs in groups.items()}
+    assert len(groups[experiments.BEST]) >= len(FEW) and min(means, key=means.get) == experiments.BEST
 
 
 def test_the_other_directions_are_one_training_downward_and_one_for_every_temperature():
@@ -170,7 +180,7 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
     n, t = len(FOLDS), len(TEMPERATURES)
     others = len(experiments.RATES) * (len(experiments.PRIORS) - 1 + len(experiments.MATCHED))
     expected = {
-        "path": n * t + n,  # the runs, and the posteriors of the headline
+        "path": n * t + 2 * n,  # the runs, and the posteriors of the headline and of the best temperature
         "controls": len(FEW) * t + len(FEW),
         "priors": n * len(experiments.PRIORS),
         "baselines": n * len(experiments.BASELINES),
@@ -314,9 +324,9 @@ def test_the_list_counts_every_kind_and_a_training_once(tmp_path, monkeypatch):
     config = experiments.headline()[3]
     (folder / f"{records.identity(config, 'posterior')}.json").write_text(json.dumps({}))
     lines = experiments.report("path", tmp_path).splitlines()
-    assert lines[-2] == "path: 64 run, 64 missing; 8 posterior, 7 missing"
+    assert lines[-2] == "path: 64 run, 64 missing; 16 posterior, 15 missing"
     assert lines[-1] == "to train: 64 runs, about 64.0 h on one core"
-    assert len(lines) == 64 + 7 + 2 and lines[1].endswith("  run  fold=1 seed=123 samples=200")
+    assert len(lines) == 64 + 15 + 2 and lines[1].endswith("  run  fold=1 seed=123 samples=200")
     assert sum("path=[0.01, 0.03, 0.1]" in line and "temperature=0.2" in line for line in lines) == len(FOLDS)
     control = experiments.report("controls", tmp_path).splitlines()
     assert all("likelihood=label_free" in line for line in control[:-2])
