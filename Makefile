@@ -75,7 +75,7 @@ lint: $(INSTALLED)
 
 # The second nbval is "another computer": PyTorch without the vector instructions of this one.
 test: data lint
-	RADIO_BNN_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q
+	RADIO_BNN_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 	$(NBVAL)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 	@$(MAKE) --no-print-directory book/_build/html/index.html
