@@ -274,6 +274,30 @@ def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> No
     ax.legend()
 
 
+def lines(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, labels: tuple[str, str]) -> None:
+    """Several curves (x, y) by their names; ``labels`` of the two axes."""
+    for name, (x, y), look in series(curves):
+        ax.plot(x, y, color=look.colour, ls=look.line, lw=2, label=name)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    if len(curves) > 1:
+        ax.legend(fontsize=8)
+
+
+def agreement(ax: Axes, a: np.ndarray, b: np.ndarray, *, labels: tuple[str, str]) -> None:
+    """Pairs of values of one quantity, a (N,) across and b (N,) up, with the line where they agree."""
+    ends = [min(a.min(), b.min()), max(a.max(), b.max())]
+    ax.plot(ends, ends, color="#777777", lw=1, ls="--")
+    ax.plot(a, b, "o", color=BLUE, ms=3, alpha=0.5, mew=0)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+
+
+def medians(ax: Axes, values: Mapping[float, tuple[float, float, float]], *, label: str) -> None:
+    """A median with its band against a number: {x: (value, low, high)}."""
+    value, low, high = np.array(list(values.values())).T
+    ax.fill_between(list(values), low, high, color=BLUE, alpha=0.15, lw=0)
+    ax.plot(list(values), value, color=BLUE, lw=2, label=label)
+
+
 def orbit(views: Sequence[np.ndarray], p_fri: Sequence[float], *, source: str) -> Figure:
     """One galaxy turned by right angles, and below its mirror image, each with a network's probability of FRI."""
     import matplotlib.pyplot as plt

@@ -151,6 +151,21 @@ def test_ratios_and_an_orbit_show_everything_they_are_given():
     assert "SIMULATED" in figure.get_supxlabel()
 
 
+def test_lines_pairs_and_medians_draw_what_they_are_given():
+    _, axes = plt.subplots(1, 3)
+    figures.lines(axes[0], {"a": ([1, 2], [3, 4]), "b": ([1], [5])}, labels=("epoch", "share"))
+    assert [line.get_xydata().tolist() for line in axes[0].lines] == [[[1, 3], [2, 4]], [[1, 5]]]
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("epoch", "share")
+    figures.agreement(axes[1], np.array([0.1, 0.9]), np.array([0.4, 0.2]), labels=("a", "b"))
+    agree, pairs = axes[1].lines
+    assert agree.get_xydata().tolist() == [[0.1, 0.1], [0.9, 0.9]]
+    assert pairs.get_xydata().tolist() == [[0.1, 0.4], [0.9, 0.2]]
+    figures.medians(axes[2], {1: (2, 1, 4), 3: (5, 4, 9)}, label="UCE")
+    assert axes[2].lines[0].get_xydata().tolist() == [[1, 2], [3, 5]]
+    [band] = axes[2].collections
+    assert {tuple(v) for v in band.get_paths()[0].vertices} >= {(1, 1), (1, 4), (3, 4), (3, 9)}
+
+
 def test_posterior_samples_draw_every_draw_of_both_classes():
     _, axes = plt.subplots(1, 2)
     probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
