@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from radio_bnn.config import Config
 from radio_bnn.evaluation.metrics import METRICS, Metric
-from radio_bnn.evaluation.predictive import central_samples, expected_entropy, predictive_mean
+from radio_bnn.evaluation.predictive import OVERLAPS, central_samples, expected_entropy, overlap_index, predictive_mean
 from radio_bnn.evaluation.resampling import Interval, calibrated_null, percentiles
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
@@ -26,14 +26,17 @@ from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.vi import objective
 from radio_bnn.model.inputs import rotated
 from radio_bnn.model.layers import draw_weights, one_draw, posterior
-from radio_bnn.model.priors import Prior, make_prior
+from radio_bnn.model.priors import TITLES, Prior, make_prior
 from radio_bnn.model.sparse import Windows
 from radio_bnn.paper import contrasts, tables
 from radio_bnn.paper.contrasts import Point
+from radio_bnn.paper.experiments import OBJECTIVES
 from radio_bnn.runs.records import Posterior, Run
 from radio_bnn.seeds import generator as stream
 
 LAYER = "fc1.weight"
+
+ESTIMATORS = {"closed": "exact KL divergence", "mc": "estimated from draws", "mc_detached": "as released (A1)"}
 
 # A1, A2: gradients
 
@@ -90,13 +93,18 @@ def gradient_to_noise(
 def repeated_ratios(
     model: nn.Module, x: Tensor | Windows, labels: Tensor, prior: Prior, *, repeats: int, seed: int = 0, **how: Any
 ) -> dict[str, dict[float, Point]]:
-    """``gradient_to_noise`` on ``repeats`` independent sets of draws: {estimator: {T: median and range, values}}."""
+    """``gradient_to_noise`` on ``repeats`` independent sets of draws, {title: {T: median and range, values}}.
+
+    Titles are those of ESTIMATORS.
+    """
     found = [
         gradient_to_noise(model, x, labels, prior, generator=stream(seed, "noise", epoch=k), **how)
         for k in range(repeats)
     ]
     return {
-        name: {t: _over_repeats([ratios[name][t] for ratios in found]) for t in found[0][name]} for name in found[0]
+        title: {t: _over_repeats([ratios[name][t] for ratios in found]) for t in found[0][name]}
+        for name, title in ESTIMATORS.items()
+        if name in found[0]
     }
 
 
@@ -140,6 +148,20 @@ def variance_share(
     return _over_repeats(found).interval
 
 
+def variance_shares(
+    models: Mapping[str, nn.Module], x: Tensor | Windows, labels: Tensor, config: Config, **how: int
+) -> dict[str, dict[str, Interval | float]]:
+    """``variance_share`` of both bounds for each of ``models`` by title, and what it is as released."""
+    bounds = {title: changes for title, changes in OBJECTIVES.items() if changes}
+    found: dict[str, dict[str, Interval | float]] = {}
+    for name, model in models.items():
+        each = {t: variance_share(model, x, labels, replace(config, **bound), **how) for t, bound in bounds.items()}
+        bound = replace(config, objective="pac2")
+        released = variance_gradient(model, x, labels, bound, detached=True, generator=stream(0, "noise"))
+        found[name] = each | {"as released (A2)": 100 * released}
+    return found
+
+
 # A3: which network is kept
 
 
@@ -148,10 +170,21 @@ def falling_error(epochs: int, within: float, *, first: float = 0.5, last: float
     return last + (first - last) * np.exp(-np.arange(epochs) / within)
 
 
+def selection(error: np.ndarray, **how: Any) -> dict[str, np.ndarray]:
+    """P(the network of each epoch is kept) under both rules; ``how`` as in ``single_draw_scores``."""
+    scores = single_draw_scores(error, **how)
+    return {"correct": kept_if_correct(scores), "as released (A3)": kept_as_released(scores)}
+
+
 def error_lost(error: np.ndarray, **how: Any) -> float:
     """Expected true error, in points, of the network kept as released above that of the one kept if correct."""
-    scores = single_draw_scores(error, **how)
-    return 100 * float((kept_as_released(scores) - kept_if_correct(scores)) @ error)
+    correct, released = selection(error, **how).values()
+    return 100 * float((released - correct) @ error)
+
+
+def lost_by_pace(paces: Sequence[float], epochs: int, **how: Any) -> dict[float, float]:
+    """``error_lost`` of errors that fall by e within each of ``paces`` epochs."""
+    return {pace: error_lost(falling_error(epochs, pace), **how) for pace in paces}
 
 
 def single_draw_scores(error: np.ndarray, *, galaxies: int, spread: float = 1.0) -> np.ndarray:
@@ -227,6 +260,16 @@ def summed_difference(prior: str, w: Tensor) -> float:
     return float((gradients[0] - gradients[1]).abs().max() / gradients[1].abs().max())
 
 
+def mixture_densities(names: Sequence[str], w: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """log p(w) in float32 of each mixture, summed in log space and as released: {title: (w, log p)}."""
+    how = {"log space": False, "as released": True}
+    return {
+        f"{TITLES[name]}, {title}": (w, make_prior(name, summed=summed).log_prob(w.float()))
+        for name in names
+        for title, summed in how.items()
+    }
+
+
 # A5: names
 
 
@@ -270,6 +313,17 @@ def uce_by_share(runs: Sequence[Run], shares: Sequence[float]) -> np.ndarray:
     """The UCE in percent of the test galaxies on each central share of the draws, (runs, shares)."""
     metrics = [central(share) for share in shares]
     return np.array([[m(run.logits_of("test"), run.labels["test"].astype(int)) for m in metrics] for run in runs])
+
+
+def logit_overlap(logits: np.ndarray) -> dict[str, str]:
+    """The share of logits (S, N, C) outside [0, 1], and their mean overlap index on the whole line and as released."""
+    outside = 100 * float(((logits < 0) | (logits > 1)).mean())
+    found = {d: float(overlap_index(logits, space="logits", definition=d).mean()) for d in OVERLAPS}
+    return {
+        "logits outside [0, 1]": f"{outside:.0f} %",
+        "overlap of the logits": f"{found['integral']:.2f}",
+        "as released": f"{found['as_released']:.2f}",
+    }
 
 
 # A6: turned test images
@@ -338,15 +392,35 @@ def width_for(error: float) -> float:
     return brentq(lambda width: calibrated_limit(width)[0] - error, 0.05, 1000.0, xtol=1e-4)
 
 
-def expected_error(run: Run) -> float:
-    """The error in percent that a run's own probabilities promise on its test galaxies."""
-    return 100 * float(predictive_mean(run.logits_of("test")).min(axis=-1).mean())
-
-
 def calibrated_uce(width: float, n: int, *, resamples: int = 1000) -> Interval:
     """The UCE in percent of ``n`` galaxies of ``calibrated`` logits: the median and 95 % of its null."""
     null = calibrated_null("uce_percent", calibrated(width, n), resamples=resamples)
     return percentiles(float(np.median(null)), null, 0.95)
+
+
+def null_by_error(errors: Sequence[float], n: int) -> tuple[dict[float, Interval], dict[float, float]]:
+    """``calibrated_uce`` of ``n`` galaxies, and ``calibrated_limit``, for each error in percent."""
+    widths = {error: width_for(error) for error in errors}
+    return (
+        {error: calibrated_uce(width, n) for error, width in widths.items()},
+        {error: calibrated_limit(width)[1] for error, width in widths.items()},
+    )
+
+
+def null_by_size(error: float, sizes: Sequence[int]) -> dict[int, Interval]:
+    """``calibrated_uce`` at one error in percent for each number of galaxies."""
+    width = width_for(error)
+    return {n: calibrated_uce(width, n, resamples=400) for n in sizes}
+
+
+def stored_uce(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """Of each run, in percent of its test galaxies: error, the error that its probabilities promise, UCE and null."""
+    found = {
+        name: np.array([run.metric(f"{metric}_percent").value for run in runs])
+        for name, metric in {"error": "error", "uce": "uce", "null": "uce_null"}.items()
+    }
+    promised = [100 * predictive_mean(run.logits_of("test")).min(axis=-1).mean() for run in runs]
+    return found | {"promised": np.array(promised)}
 
 
 # Cost

@@ -96,8 +96,8 @@ def test_a1_the_released_gradient_differs_by_the_formula_and_nothing_else(prior)
 def test_a1_repeats_are_independent_and_keep_their_values():
     how = {"temperatures": [1.0], "share": 0.5, "draws": 3, "layer": "fc2.weight"}
     found = audit.repeated_ratios(network(), X, Y, make_prior("gaussian"), repeats=3, **how)
-    point = found["mc_detached"][1.0]
-    assert set(found) == {"closed", "mc", "mc_detached"}
+    point = found["as released (A1)"][1.0]
+    assert list(found) == list(audit.ESTIMATORS.values())
     assert len(set(point.values)) == 3
     assert point.interval == (sorted(point.values)[1], min(point.values), max(point.values))
 
@@ -120,6 +120,13 @@ def test_a2_the_share_is_that_of_a_minibatch_of_the_training_set():
     whole, noise = replace(config, temperature=0.05), generator(0, "noise")
     alone = [variance_gradient(network(), X, Y, whole, detached=False, generator=noise) for _ in range(3)]
     assert share == pytest.approx((100 * np.median(alone), 100 * min(alone), 100 * max(alone)))
+
+
+def test_a2_as_released_the_share_is_nothing():
+    config = Config.published(kl="closed")
+    found = audit.variance_shares({"start": network()}, X, Y, config, n_train=60, draws=1)["start"]
+    assert found["as released (A2)"] == 0
+    assert found["PAC²ₜ"].value > found["PAC²"].value > 0
 
 
 SCORES = np.array([[0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.3, 0.3, 0.4]])
@@ -150,7 +157,9 @@ def test_a3_networks_whose_draws_agree_keep_the_first_epoch_for_ever():
     assert list(audit.kept_as_released(scores)) == [1, 0, 0, 0]
     assert list(audit.kept_if_correct(scores)) == [0, 0, 1, 0]
     error = audit.falling_error(500, 20.0)
-    assert audit.error_lost(error, galaxies=145, spread=0) == pytest.approx(100 * (error[0] - 0.12), abs=0.7)
+    how = {"galaxies": 145, "spread": 0}
+    assert audit.error_lost(error, **how) == pytest.approx(100 * (error[0] - 0.12), abs=0.7)
+    assert audit.lost_by_pace([20.0], 500, **how) == {20.0: audit.error_lost(error, **how)}
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.4, 1.0])
@@ -192,7 +201,10 @@ def test_a4_sums_are_infinite_where_the_wide_component_underflows(prior, limit):
 
 @pytest.mark.parametrize("prior", ["gaussian_mixture", "laplace_mixture"])
 def test_a4_before_that_both_sums_have_the_same_gradient(prior):
-    assert audit.summed_difference(prior, torch.logspace(-5, 1, 1000)) < 1e-5
+    w = torch.logspace(-5, 1, 1000)
+    assert audit.summed_difference(prior, w) < 1e-5
+    (_, stable), (_, summed) = audit.mixture_densities([prior], w).values()
+    torch.testing.assert_close(summed, stable)
 
 
 def test_a5_all_draws_are_the_uce_and_a_metric_minus_itself_is_nothing():
@@ -210,6 +222,11 @@ def test_a5_the_table_shows_both_versions_and_what_was_not_run():
     [shown] = audit.uce_by_share([run], [0.64, 1.0])
     assert f"| {shown[1]:.1f} | {shown[0]:.1f} |" in rows[2]
     assert audit.named_table([None]).count("not run") == 3 * len(audit.NAMED)
+
+
+def test_a5_logits_outside_the_unit_interval_have_no_overlap_as_released():
+    far = np.full((20, 3, 2), 5.0)
+    assert list(audit.logit_overlap(far).values()) == ["100 %", "1.00", "0.00"]
 
 
 def test_a6_views_share_their_draws_and_a_round_galaxy_looks_the_same():
@@ -251,4 +268,14 @@ def test_a8_the_ends_are_known():
 def test_a8_a_calibrated_network_errs_as_often_as_it_promises():
     logits, labels = calibrated_run(1500)
     run = recorded(Config(data="simulated", samples=6), {name: (logits, labels) for name in SCORED})
-    assert audit.expected_error(run) == pytest.approx(metrics.error(logits, labels), abs=3)
+    found = audit.stored_uce([run])
+    assert found["promised"] == pytest.approx(metrics.error(logits, labels), abs=3)
+    assert found["error"] == pytest.approx(metrics.error(logits, labels))
+    assert found["uce"] == pytest.approx(metrics.uce(logits, labels), rel=1e-3)  # stored in float16
+
+
+def test_a8_nulls_come_for_each_error_and_each_size():
+    few, endless = audit.null_by_error((10, 30), 80)
+    assert all(few[error].value > endless[error] for error in (10, 30))
+    sizes = audit.null_by_size(10, (40, 400))
+    assert sizes[40].value > sizes[400].value > endless[10]
