@@ -357,7 +357,7 @@ def uce_null(
     hollow = {"color": BLACK, "mfc": "white"}
     axes[0].plot(stored["promised"], stored["null"], "s", label="their nulls, at the error they promise", **hollow)
     medians(axes[1], by_size, label="calibrated, with the error of the stored networks")
-    axes[0].set(xlabel="error [%]", ylabel="UCE [%]", xlim=(0, None), ylim=(0, None))
+    axes[0].set(xlabel="error [%]", ylabel="UCE [%]", xlim=(0, max(few)), ylim=(0, None))
     axes[1].set(xscale="log", xlabel="number of galaxies", ylabel="UCE [%]", ylim=(0, None))
     for ax in axes:
         ax.legend(fontsize=8)
