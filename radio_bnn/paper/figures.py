@@ -275,6 +275,95 @@ def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> No
     ax.legend()
 
 
+def lines(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, labels: tuple[str, str]) -> None:
+    """Several curves (x, y) by their names; ``labels`` of the two axes."""
+    for name, (x, y), look in series(curves):
+        ax.plot(x, y, color=look.colour, ls=look.line, lw=2, label=name)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    if len(curves) > 1:
+        ax.legend(fontsize=8)
+
+
+def agreement(ax: Axes, a: np.ndarray, b: np.ndarray, *, labels: tuple[str, str]) -> None:
+    """Pairs of values of one quantity, a (N,) across and b (N,) up, with the line where they agree."""
+    ends = [min(a.min(), b.min()), max(a.max(), b.max())]
+    ax.plot(ends, ends, color="#777777", lw=1, ls="--")
+    ax.plot(a, b, "o", color=BLUE, ms=3, alpha=0.5, mew=0)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+
+
+def medians(ax: Axes, values: Mapping[float, tuple[float, float, float]], *, label: str) -> None:
+    """A median with its band against a number: {x: (value, low, high)}."""
+    value, low, high = np.array(list(values.values())).T
+    ax.fill_between(list(values), low, high, color=BLUE, alpha=0.15, lw=0)
+    ax.plot(list(values), value, color=BLUE, lw=2, label=label)
+
+
+def selection(axes: Sequence[Axes], kept: Mapping[str, np.ndarray], lost: Mapping[float, float]) -> None:
+    """Chances (E,) that each epoch is kept, accumulated; below, the error lost by how fast the error falls."""
+    epoch = np.arange(1, len(next(iter(kept.values()))) + 1)
+    curves = {name: (epoch, chances.cumsum()) for name, chances in kept.items()}
+    lines(axes[0], curves | {"any epoch alike": (epoch, epoch / len(epoch))}, labels=("epoch", "P(kept by that epoch)"))
+    labels = ("epochs in which the true error falls by e", "true error lost [points]")
+    lines(axes[1], {"": (list(lost), list(lost.values()))}, labels=labels)
+    axes[1].set(xlim=(0, None), ylim=(0, None))
+
+
+def mixtures(
+    ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], ends: Sequence[float], largest: float
+) -> None:
+    """Log densities against |w|, dotted lines where they end, the range of the weights up to ``largest`` shaded."""
+    lines(ax, curves, labels=("|w|", "log density [nats]"))
+    for end in ends:
+        ax.axvline(end, color=BLACK, lw=1, ls=":")
+    first = min(x[0] for x, _ in curves.values())
+    ax.axvspan(first, largest, color=ORANGE, alpha=0.15, lw=0, label="weights of a draw")
+    ax.set(xscale="log", xlim=(first, 2.5 * max(ends)), ylim=(-160, 15))
+    ax.legend(fontsize=8, loc="lower left")
+
+
+def central_shares(ax: Axes, shares: np.ndarray, networks: np.ndarray, marks: Sequence[float]) -> None:
+    """The UCE (R, K) on central ``shares`` (K,) of the draws, mean and range of R networks; ``marks`` are dotted."""
+    _band(ax, 100 * shares, networks, series({"": None})[0][2], "mean and range of the folds")
+    for mark in marks:
+        ax.axvline(100 * mark, color=BLACK, lw=1, ls=":")
+    ax.set(xlabel="central share of the draws kept [%]", ylabel="UCE [%]", xlim=(0, 100), ylim=(0, None))
+    ax.legend(fontsize=8, loc="lower left")
+
+
+def reach(ax: Axes, moved: np.ndarray, *, reach: float, needed: float) -> None:
+    """The share of weights whose log scale has moved by less than x, what is in reach, and where the prior is."""
+    share = np.linspace(0, 1, 2001)
+    curve = {"stored networks": (np.quantile(moved, share), share)}
+    lines(ax, curve, labels=("movement of log σ", "share of the weights below"))
+    ax.axvspan(-reach, reach, color=ORANGE, alpha=0.2, lw=0, label="in reach of the published rate")
+    ax.axvline(needed, color=BLACK, lw=1, ls=":", label="scale of the prior")
+    ax.set(xlim=(-2.5, 4), ylim=(0, 1.01))
+    ax.legend(fontsize=8, loc="upper left")
+
+
+def uce_null(
+    axes: Sequence[Axes],
+    by_error: tuple[Mapping[float, tuple[float, float, float]], Mapping[float, float]],
+    by_size: Mapping[float, tuple[float, float, float]],
+    stored: Mapping[str, np.ndarray],
+) -> None:
+    """The UCE of a calibrated classifier against its error, with the stored networks, and against the galaxies."""
+    few, endless = by_error
+    medians(axes[0], few, label="calibrated, as many galaxies")
+    axes[0].plot(
+        list(endless), list(endless.values()), color=GREEN, ls="--", lw=2, label="calibrated, endless galaxies"
+    )
+    axes[0].plot(stored["error"], stored["uce"], "o", color=BLACK, label="stored networks")
+    hollow = {"color": BLACK, "mfc": "white"}
+    axes[0].plot(stored["promised"], stored["null"], "s", label="their nulls, at the error they promise", **hollow)
+    medians(axes[1], by_size, label="calibrated, with the error of the stored networks")
+    axes[0].set(xlabel="error [%]", ylabel="UCE [%]", xlim=(0, max(few)), ylim=(0, None))
+    axes[1].set(xscale="log", xlabel="number of galaxies", ylabel="UCE [%]", ylim=(0, None))
+    for ax in axes:
+        ax.legend(fontsize=8)
+
+
 def orbit(views: Sequence[np.ndarray], p_fri: Sequence[float], *, source: str) -> Figure:
     """One galaxy turned by right angles, and below its mirror image, each with a network's probability of FRI."""
     import matplotlib.pyplot as plt

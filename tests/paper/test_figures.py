@@ -161,6 +161,44 @@ def test_ratios_and_an_orbit_show_everything_they_are_given():
     assert "SIMULATED" in figure.get_supxlabel()
 
 
+def test_lines_pairs_and_medians_draw_what_they_are_given():
+    _, axes = plt.subplots(1, 3)
+    figures.lines(axes[0], {"a": ([1, 2], [3, 4]), "b": ([1], [5])}, labels=("epoch", "share"))
+    assert [line.get_xydata().tolist() for line in axes[0].lines] == [[[1, 3], [2, 4]], [[1, 5]]]
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("epoch", "share")
+    figures.agreement(axes[1], np.array([0.1, 0.9]), np.array([0.4, 0.2]), labels=("a", "b"))
+    agree, pairs = axes[1].lines
+    assert agree.get_xydata().tolist() == [[0.1, 0.1], [0.9, 0.9]]
+    assert pairs.get_xydata().tolist() == [[0.1, 0.4], [0.9, 0.2]]
+    figures.medians(axes[2], {1: (2, 1, 4), 3: (5, 4, 9)}, label="UCE")
+    assert axes[2].lines[0].get_xydata().tolist() == [[1, 2], [3, 5]]
+    [band] = axes[2].collections
+    assert {tuple(v) for v in band.get_paths()[0].vertices} >= {(1, 1), (1, 4), (3, 4), (3, 9)}
+
+
+def test_the_audit_draws_its_curves_where_they_belong():
+    _, axes = plt.subplots(7, 1)
+    figures.selection(axes[:2], {"a": np.array([0.25, 0.75]), "b": np.array([1.0, 0.0])}, {10: 1.0, 20: 3.0})
+    assert [line.get_ydata().tolist() for line in axes[0].lines] == [[0.25, 1], [1, 1], [0.5, 1]]
+    assert axes[1].lines[0].get_xydata().tolist() == [[10, 1], [20, 3]]
+    figures.mixtures(axes[2], {"a": (GRID, -GRID), "b": (GRID, GRID)}, (14.0,), 0.5)
+    assert axes[2].lines[2].get_xdata()[0] == 14
+    assert [axes[2].patches[0].get_x(), axes[2].patches[0].get_width()] == [0.1, 0.4]
+    figures.central_shares(axes[3], np.array([0.5, 1.0]), np.array([[4.0, 2.0], [6.0, 2.0]]), [0.64])
+    assert axes[3].lines[0].get_xydata().tolist() == [[50, 5], [100, 2]]
+    assert axes[3].lines[1].get_xdata()[0] == 64
+    figures.reach(axes[4], np.linspace(-1, 3, 101), reach=0.9, needed=2.2)
+    assert axes[4].lines[0].get_xydata()[1000].tolist() == pytest.approx([1, 0.5])
+    assert [axes[4].patches[0].get_x(), axes[4].lines[1].get_xdata()[0]] == [-0.9, 2.2]
+    null = {10.0: (5, 4, 6), 20.0: (8, 7, 9)}
+    stored = {
+        name: np.array([value]) for name, value in zip(("error", "uce", "promised", "null"), range(4), strict=True)
+    }
+    figures.uce_null(axes[5:], (null, {10.0: 3.0, 20.0: 4.0}), {50: (5, 4, 6), 100: (4, 3, 5)}, stored)
+    drawn = [line.get_xydata().tolist() for line in axes[5].lines]
+    assert drawn == [[[10, 5], [20, 8]], [[10, 3], [20, 4]], [[0, 1]], [[2, 3]]]
+
+
 def test_posterior_samples_draw_every_draw_of_both_classes():
     _, axes = plt.subplots(1, 2)
     probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
