@@ -411,24 +411,72 @@ def test_cells_that_need_mirabest_are_left_out_and_counted(tmp_path):
     assert "1 passed, 1 deselected" in result.stdout
 
 
-@pytest.mark.parametrize("address", ["", "https://github.com/somebody/radio_bnn"])
-def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
+def built(folder: Path, *cells: nbformat.NotebookNode, address: str = "") -> str:
+    """The page of a toy chapter with these cells, built as the book is, with warnings as errors."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["repository"]["url"] = address
     for name in ("_ext", "_static", "_extra"):
-        shutil.copytree(BOOK / name, tmp_path / name)
-    (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: page}]\n")
-    (tmp_path / "references.bib").write_text("")
-    (tmp_path / "index.md").write_text("# Title\n")
-    page = new_notebook(
-        cells=[new_markdown_cell("# Page")], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        shutil.copytree(BOOK / name, folder / name)
+    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\noptions: {numbered: true}\nchapters: [{file: page}]\n"
     )
-    nbformat.write(page, tmp_path / "page.ipynb")
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", tmp_path, "-W", "-n", "--keep-going", "--quiet"]
+    (folder / "references.bib").write_text("")
+    (folder / "index.md").write_text("# Title\n")
+    described = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    page = new_notebook(cells=[new_markdown_cell("# Page"), *cells], metadata=described)
+    nbformat.write(page, folder / "page.ipynb")
+    build = [Path(sys.executable).with_name("jupyter-book"), "build", folder, "-W", "-n", "--keep-going", "--quiet"]
     result = subprocess.run(build, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    html = (tmp_path / "_build" / "html" / "page.html").read_text()
+    return (folder / "_build" / "html" / "page.html").read_text()
+
+
+def shows(kind: str, value: str, **figure: str) -> nbformat.NotebookNode:
+    """A cell that shows one thing, as a figure or a table with this name and caption."""
+    described = {"tags": ["hide-input"], "mystnb": {"image": {"alt": "An image"}, "figure": figure}}
+    output = new_output("execute_result", data={kind: value, "text/plain": "<object>"}, execution_count=1)
+    return new_code_cell("x", execution_count=1, outputs=[output], metadata=described)
+
+
+TABLE = "| prior | error |\n| :--- | ---: |\n| Laplace | 1 |"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def test_a_table_of_a_cell_is_numbered_and_captioned_as_a_table(tmp_path):
+    html = built(
+        tmp_path,
+        new_markdown_cell("See {numref}`fig-one`, {numref}`tab-one` and {numref}`tab-two`."),
+        shows("text/markdown", TABLE, name="tab-one", caption="The *first*."),
+        shows("image/png", PIXEL, name="fig-one", caption="A pixel."),
+        shows("text/markdown", TABLE, name="tab-two", caption="The second."),
+    )
+    assert re.findall(r'href="#(\S+)"><span class="std std-numref">(.*?)</span>', html) == [
+        ("fig-one", "Fig. 1.1"),
+        ("tab-one", "Table 1.1"),
+        ("tab-two", "Table 1.2"),
+    ]
+    captions = r'<table class="table" id="(\S+)">\s*<caption>.*?caption-number">(.*?) <.*?caption-text">(.*?)</span>'
+    assert re.findall(captions, html) == [
+        ("tab-one", "Table 1.1", "The <em>first</em>."),
+        ("tab-two", "Table 1.2", "The second."),
+    ]
+    assert html.count("<figure") == 1 and html.count("<tbody>") == 2
+
+
+def test_exercises_are_numbered_and_solutions_folded(tmp_path):
+    exercise = "```{exercise} A question\n:label: ex-one\n\nWhy?\n```\n\n"
+    solution = "```{solution} ex-one\n:class: dropdown\n\nSo.\n```"
+    html = built(tmp_path, *(new_markdown_cell((exercise + solution).replace("one", n)) for n in ("one", "two")))
+    assert re.findall(r'class="caption-number">(Exercise .*?) <', html) == ["Exercise 1.1", "Exercise 1.2"]
+    assert html.count('<div class="solution dropdown admonition"') == 2
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/somebody/radio_bnn"])
+def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
+    html = built(tmp_path, address=address)
     links = [
         "https://mybinder.org/v2/gh/somebody/radio_bnn/main?urlpath=lab/tree/book/page.ipynb",
         "https://colab.research.google.com/github/somebody/radio_bnn/blob/main/book/page.ipynb",
