@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from radio_bnn.cli import main
-from radio_bnn.paper.chapters import ChapterError, check, fit, kernel_environment, read_parameters, run_all
+from radio_bnn.paper.chapters import ChapterError, chapters_of, check, fit, kernel_environment, read_parameters, run_all
 
 PARAMETERS = (
     'seed: int = 3  # of the draws\nscale: float = 0.5\nname: str = "a"\nquick: bool = True\ngrid: list[float] = [1.0]'
@@ -181,6 +181,12 @@ def test_without_mirabest_a_copy_keeps_the_stored_output_and_in_place_is_refused
     assert printed(tmp_path / "copy" / "good.ipynb") == "from real pixels\n5\n"
     cells = nbformat.read(tmp_path / "copy" / "good.ipynb", as_version=4).cells
     assert [cell["id"] for cell in cells] == ["title", "parameters", "injected-parameters", "real-note", "real", "body"]
+
+
+def test_chapters_come_in_reading_order_and_what_is_not_listed_last(book):
+    nbformat.write(notebook(""), book / "appendix.ipynb")
+    (book / "_toc.yml").write_text("root: index\nchapters: [{file: good}, {file: page}, {file: bad}]\n")
+    assert list(chapters_of(book)) == ["good", "bad", "appendix"]
 
 
 def test_a_folder_that_is_no_book_is_refused(tmp_path):
