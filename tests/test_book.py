@@ -620,6 +620,13 @@ def test_a_table_of_a_cell_is_numbered_and_captioned_as_a_table(tmp_path):
     assert html.count("<figure") == 1 and html.count("<tbody>") == 2
 
 
+@pytest.mark.parametrize("points, wide", [(400, False), (700, True)])
+def test_a_figure_too_wide_for_a_phone_is_marked(tmp_path, points, wide):
+    image = f'<?xml version="1.0"?>\n<svg width="{points}pt" height="90pt" xmlns="http://www.w3.org/2000/svg"></svg>'
+    html = built(tmp_path, shows("image/svg+xml", image, name="fig-one", caption="Nothing."))
+    assert ("wide" in re.search(r'<figure class="([^"]*)" id="fig-one"', html).group(1)) == wide
+
+
 def test_exercises_are_numbered_and_solutions_folded(tmp_path):
     html = built(tmp_path, *(new_markdown_cell(EXERCISES.format(name)) for name in ("one", "two")))
     assert re.findall(r'class="caption-number">(Exercise .*?) <', html) == ["Exercise 1.1", "Exercise 1.2"]
