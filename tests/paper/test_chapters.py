@@ -143,6 +143,20 @@ def test_a_scratch_copy_takes_the_outputs_and_the_times(book, tmp_path):
     assert ["Python", ".".join(map(str, sys.version_info[:3]))] in table(out / "_generated" / "machine.csv")
 
 
+def test_figures_are_vectors_and_the_same_in_every_run(book):
+    drawn = (
+        "from radio_bnn.paper import figures\nimport matplotlib.pyplot as plt\nfigures.use_style()\nplt.plot([1, 2])"
+    )
+    nbformat.write(notebook(f"{drawn};"), book / "good.ipynb")
+    runs = []
+    for _ in range(2):
+        run_all(["good"], book=book)
+        cells = nbformat.read(book / "good.ipynb", as_version=4).cells
+        runs.append([o.data for o in cells[-1].outputs if "data" in o])
+    assert [set(data) for data in runs[0]] == [{"image/svg+xml", "text/plain"}]
+    assert runs[0] == runs[1]
+
+
 @pytest.mark.parametrize("out", [None, "copy"])
 def test_the_scoreboard_is_written_where_the_chapters_ran(book, tmp_path, out):
     judged = "from radio_bnn.paper import claims\nclaims.judge('C3', None).say()"
