@@ -620,6 +620,13 @@ def test_a_table_of_a_cell_is_numbered_and_captioned_as_a_table(tmp_path):
     assert html.count("<figure") == 1 and html.count("<tbody>") == 2
 
 
+def test_a_table_of_cards_says_in_every_cell_what_it_holds(tmp_path):
+    html = built(tmp_path, new_markdown_cell(f":::{{container}} cards\n{TABLE}\n| Gaussian | |\n:::\n\n{TABLE}"))
+    cells = re.findall(r"<td[^>]*>(?:<p>)?(.*?)(?:</p>\n?)?</td>", html, re.DOTALL)
+    titles = ['<span class="card-title">prior: </span>', '<span class="card-title">error: </span>']
+    assert cells == [f"{titles[0]}Laplace", f"{titles[1]}1", f"{titles[0]}Gaussian", "", "Laplace", "1"]
+
+
 @pytest.mark.parametrize("points, wide", [(400, False), (700, True)])
 def test_a_figure_too_wide_for_a_phone_is_marked(tmp_path, points, wide):
     image = f'<?xml version="1.0"?>\n<svg width="{points}pt" height="90pt" xmlns="http://www.w3.org/2000/svg"></svg>'
