@@ -16,6 +16,7 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from pybtex import database as bibtex
 from scenarios import evidence
 
 from radio_bnn.paper import claims, scoreboard
@@ -31,6 +32,9 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 LONGEST_CELL = 12
 MEDIAN_CELL = 3
 LARGEST_SHARE_UNCOMPARED = 0.1
+LONGEST_LINE = 79  # what a code cell shows at 1400 px without running out of its box
+MOST_WORDS = 1800
+FEWEST_EXERCISES = 2
 
 # Numbers that are not results, so that prose may type them: identifiers, versions, fixed properties of survey and sky,
 # the level of an interval.
@@ -54,6 +58,13 @@ NO_PROSE = [
     re.compile(r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+"),
 ]
 
+A_TABLE = re.compile(r"^\|.*\|\n\|[ :|-]+\|$", re.MULTILINE)
+NUMREF = re.compile(r"\{numref\}`(?:[^`<]*<)?([\w-]+)>?`")
+NEXT = re.compile(r"\*\*Next\*\*.*?\]\(([\w-]+)\.\w+\)", re.DOTALL)
+EXERCISE = re.compile(r"^`{3,}\{exercise\}[^\n]*\n(?::\w+:[^\n]*\n)*?:label: (\S+)", re.MULTILINE)
+SOLUTION = re.compile(r"^`{3,}\{solution\} (\S+)\n(?::\w+:[^\n]*\n)*?:class: dropdown$", re.MULTILINE)
+CITATION = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -68,11 +79,16 @@ def parsed(source: str) -> ast.Module:
     return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
 
 
-def typed_results(text: str) -> list[str]:
-    """Decimal numbers and percentages typed in prose, outside code, math, roles, links and headings."""
+def plain(text: str) -> str:
+    """What is left of Markdown without code, math, headings, options of directives, targets of links and of roles."""
     for pattern in NO_PROSE:
         text = pattern.sub(" ", text)
-    return [match.group().strip() for match in RESULT.finditer(NOT_RESULTS.sub(" ", text))]
+    return text
+
+
+def typed_results(text: str) -> list[str]:
+    """Decimal numbers and percentages typed in prose, outside code, math, roles, links and headings."""
+    return [match.group().strip() for match in RESULT.finditer(NOT_RESULTS.sub(" ", plain(text)))]
 
 
 def figure_faults(cell: nbformat.NotebookNode) -> list[str]:
@@ -184,6 +200,67 @@ def chapter_faults(notebook: nbformat.NotebookNode) -> list[str]:
     return faults
 
 
+def table_faults(cell: nbformat.NotebookNode) -> list[str]:
+    """A table has a caption, and a name that tells it from a figure."""
+    shown = [output.get("data", {}) for output in cell.outputs]
+    tables = sum(len(A_TABLE.findall(data.get("text/markdown", ""))) for data in shown)
+    figure = cell.metadata.get("mystnb", {}).get("figure", {})
+    name, caption = figure.get("name", ""), figure.get("caption", "")
+    faults = [f"shows {tables} tables: one cell shows one"] * (tables > 1)
+    if tables:
+        faults += [] if name.startswith("tab-") else ["shows a table without mystnb.figure.name, as in tab-scores"]
+        faults += [] if caption.strip() else ["shows a table without mystnb.figure.caption"]
+        faults += [f"has {number!r} typed in a caption" for number in typed_results(caption)]
+    elif name.startswith("tab-"):
+        faults += [f"is called {name} and shows no table"]
+    return faults
+
+
+def layout_faults(cell: nbformat.NotebookNode) -> list[str]:
+    """No line of code runs out of its box, and nothing can be unfolded that shows nothing."""
+    longest = max(len(line) for line in cell.source.splitlines())
+    faults = [f"has a line of {longest} characters, at most {LONGEST_LINE} fit"] * (longest > LONGEST_LINE)
+    kinds = [kind for output in cell.outputs for kind in output.get("data", {"text": ""})]
+    shows = any(not kind.startswith("application/papermill.record/") for kind in kinds)
+    return faults + ["shows nothing: remove-cell, not hide-input"] * ("hide-input" in tags(cell) and not shows)
+
+
+def reading_faults(notebook: nbformat.NotebookNode, following: str) -> list[str]:
+    """Everything that a reader of the page would miss, in words; the page leads on to the one ``following`` it."""
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in code_cells(notebook)]
+    unread = {figure["name"] for figure in figures if "name" in figure} - set(NUMREF.findall(text))
+    faults = [f"{name} is referred to nowhere: {{numref}}`{name}`" for name in sorted(unread)]
+    if (words := sum(any(map(str.isalnum, word)) for word in plain(text).split())) > MOST_WORDS:
+        faults.append(f"{words} words of prose, at most {MOST_WORDS} are read")
+    if (leads := NEXT.findall(text)[-1:]) != [following]:
+        faults.append(f"ends with a link **Next** to {leads}, expected {following}")
+    if (solved := len(set(EXERCISE.findall(text)) & set(SOLUTION.findall(text)))) < FEWEST_EXERCISES:
+        faults.append(f"has {solved} exercises with a folded solution, expected {FEWEST_EXERCISES} or more")
+    for number, cell in enumerate(code_cells(notebook)):
+        faults += [f"code cell {number} {fault}" for fault in table_faults(cell) + layout_faults(cell)]
+    return faults
+
+
+def bibliography_faults(bibliography: str, text: str) -> list[str]:
+    """Every entry is cited in the text, and has a DOI or another address that leads to it."""
+    cited = {key.strip() for keys in CITATION.findall(text) for key in keys.split(",")}
+    faults = []
+    for key, entry in bibtex.parse_string(bibliography, "bibtex").entries.items():
+        faults += [] if key in cited else [f"{key} is cited nowhere"]
+        faults += [] if {"doi", "eprint", "url"} & set(entry.fields) else [f"{key} has no doi, eprint or url"]
+    return faults
+
+
+def everything_written() -> str:
+    """The text of all pages and chapters, captions included."""
+    notebooks = [nbformat.read(path, as_version=4) for path in CHAPTERS]
+    cells = [cell for notebook in notebooks for cell in notebook.cells]
+    captions = [cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "") for cell in cells]
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    return "\n".join([*texts, *captions, *(path.read_text() for path in BOOK.glob("*.md"))])
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_is_executed_thin_and_described(path):
     assert chapter_faults(nbformat.read(path, as_version=4)) == []
@@ -245,6 +322,29 @@ def test_pages_type_no_results():
     assert {path.name: found for path in BOOK.glob("*.md") if (found := typed_results(path.read_text()))} == {}
 
 
+TABLE = "| prior | error |\n| :--- | ---: |\n| Laplace | 1 |"
+EXERCISES = """```{{exercise}} A question
+:label: ex-{0}
+
+Why?
+```
+
+```{{solution}} ex-{0}
+:class: dropdown
+
+So.
+```
+
+"""
+
+
+def shows(kind: str, value: str, **figure: str) -> nbformat.NotebookNode:
+    """A cell that shows one thing, as a figure or a table with this name and caption."""
+    described = {"tags": ["hide-input"], "mystnb": {"image": {"alt": "An image"}, "figure": figure}}
+    output = new_output("execute_result", data={kind: value, "text/plain": "<object>"}, execution_count=1)
+    return new_code_cell("x", execution_count=1, outputs=[output], metadata=described)
+
+
 def good_chapter() -> nbformat.NotebookNode:
     """The smallest notebook without a fault."""
     figure = new_output("display_data", data={"image/png": "", "text/plain": "<Figure>"})
@@ -252,7 +352,8 @@ def good_chapter() -> nbformat.NotebookNode:
     return new_notebook(
         cells=[
             new_markdown_cell(
-                "# Chapter 1.5\n\nThe error is {glue:text}`error:.2f`, see arXiv:2201.01203 and $T = 0.01$."
+                "# Chapter 1.5\n\nThe error is {glue:text}`error:.2f`, see arXiv:2201.01203 and $T = 0.01$.\n"
+                "{numref}`fig-lines` and {numref}`table %s <tab-scores>` show it."
             ),
             new_code_cell(
                 "seed: int = 3\ngrid: list[float] = [0.1, 1.0]", execution_count=1, metadata={"tags": ["parameters"]}
@@ -263,12 +364,15 @@ def good_chapter() -> nbformat.NotebookNode:
                 outputs=[figure],
                 metadata={"tags": ["hide-input"], "mystnb": described},
             ),
+            shows("text/markdown", TABLE, name="tab-scores", caption="Scores."),
+            new_markdown_cell(EXERCISES.format("one") + EXERCISES.format("two") + "**Next**: [](next.ipynb) goes on."),
         ]
     )
 
 
 def test_a_good_chapter_has_no_fault():
     assert chapter_faults(good_chapter()) == []
+    assert reading_faults(good_chapter(), "next") == []
 
 
 def spoil_code(source: str, **more):
@@ -335,6 +439,66 @@ def test_each_fault_is_found(spoil, says):
         spoil_code("print(real)")(notebook)
         says = "needs real"
     assert any(says in fault for fault in chapter_faults(notebook))
+
+
+def replace(old: str, new: str):
+    def change(notebook):
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(old, new)
+
+    return change
+
+
+def spoil_table(value: str = TABLE, **figure: str):
+    return lambda notebook: notebook.cells.append(shows("text/markdown", value, **figure))
+
+
+SAID = new_output("display_data", data={"application/papermill.record/text/plain": "1"})
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (spoil_table(caption="Scores."), "shows a table without mystnb.figure.name"),
+        (spoil_table(name="fig-lines", caption="Scores."), "shows a table without mystnb.figure.name"),
+        (spoil_table(name="tab-scores"), "shows a table without mystnb.figure.caption"),
+        (spoil_table(name="tab-scores", caption="Error 0.1"), "'0.1' typed in a caption"),
+        (spoil_table(f"{TABLE}\n\n{TABLE}", name="tab-scores", caption="Scores."), "shows 2 tables"),
+        (spoil_table("Not run.", name="tab-scores", caption="Scores."), "is called tab-scores and shows no table"),
+        (spoil_table(name="tab-more", caption="More."), "tab-more is referred to nowhere"),
+        (replace("{numref}`fig-lines`", "The figure"), "fig-lines is referred to nowhere"),
+        (spoil_code(f"x = {'1' * 76}"), "has a line of 80 characters"),
+        (spoil_code("say(error=1)", metadata={"tags": ["hide-input"]}, outputs=[SAID]), "shows nothing: remove-cell"),
+        (spoil_text("word " * 1800), "words of prose, at most 1800"),
+        (replace("**Next**", "Then"), "ends with a link **Next** to []"),
+        (replace("next.ipynb", "data.ipynb"), "ends with a link **Next** to ['data'], expected next"),
+        (replace(":label: ex-one", ":label: ex-three"), "has 1 exercises with a folded solution"),
+        (replace(":class: dropdown", ""), "has 0 exercises with a folded solution"),
+    ],
+)
+def test_each_fault_of_reading_is_found(spoil, says):
+    notebook = good_chapter()
+    spoil(notebook)
+    assert any(says in fault for fault in reading_faults(notebook, "next"))
+
+
+def test_code_math_and_targets_are_no_words():
+    notebook = good_chapter()
+    spoil_text("`a b c` $d + e$ {cite:p}`f`\n\n```python\ng h\n```\n\n$$\ni\n$$\n\n[j](k l) " * 400)(notebook)
+    assert reading_faults(notebook, "next") == []
+
+
+@pytest.mark.parametrize(
+    "fields, text, says",
+    [
+        ("doi = {10.1/x}", "{cite:t}`b, a`", []),
+        ("eprint = {2201.01203}", "{cite}`a`", []),
+        ("doi = {10.1/x}", "{cite:p}`aa`", ["a is cited nowhere"]),
+        ("year = {2022}", "{cite:p}`a`", ["a has no doi, eprint or url"]),
+    ],
+)
+def test_each_fault_of_the_bibliography_is_found(fields, text, says):
+    assert bibliography_faults(f"@misc{{a, title = {{A}}, {fields}}}", text) == says
 
 
 @pytest.mark.parametrize(
@@ -418,24 +582,76 @@ def test_cells_that_need_mirabest_are_left_out_and_counted(tmp_path):
     assert "1 passed, 1 deselected" in result.stdout
 
 
-@pytest.mark.parametrize("address", ["", "https://github.com/somebody/radio_bnn"])
-def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
+def built(folder: Path, *cells: nbformat.NotebookNode, address: str = "") -> str:
+    """The page of a toy chapter with these cells, built as the book is, with warnings as errors."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["repository"]["url"] = address
     for name in ("_ext", "_static", "_extra"):
-        shutil.copytree(BOOK / name, tmp_path / name)
-    (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: page}]\n")
-    (tmp_path / "references.bib").write_text("")
-    (tmp_path / "index.md").write_text("# Title\n")
-    page = new_notebook(
-        cells=[new_markdown_cell("# Page")], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        shutil.copytree(BOOK / name, folder / name)
+    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\noptions: {numbered: true}\nchapters: [{file: page}]\n"
     )
-    nbformat.write(page, tmp_path / "page.ipynb")
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", tmp_path, "-W", "-n", "--keep-going", "--quiet"]
+    (folder / "references.bib").write_text("")
+    (folder / "index.md").write_text("# Title\n")
+    described = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    page = new_notebook(cells=[new_markdown_cell("# Page"), *cells], metadata=described)
+    nbformat.write(page, folder / "page.ipynb")
+    build = [Path(sys.executable).with_name("jupyter-book"), "build", folder, "-W", "-n", "--keep-going", "--quiet"]
     result = subprocess.run(build, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    html = (tmp_path / "_build" / "html" / "page.html").read_text()
+    return (folder / "_build" / "html" / "page.html").read_text()
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def test_a_table_of_a_cell_is_numbered_and_captioned_as_a_table(tmp_path):
+    html = built(
+        tmp_path,
+        new_markdown_cell("See {numref}`fig-one`, {numref}`tab-one` and {numref}`tab-two`."),
+        shows("text/markdown", TABLE, name="tab-one", caption="The *first*."),
+        shows("image/png", PIXEL, name="fig-one", caption="A pixel."),
+        shows("text/markdown", TABLE, name="tab-two", caption="The second."),
+    )
+    assert re.findall(r'href="#(\S+)"><span class="std std-numref">(.*?)</span>', html) == [
+        ("fig-one", "Fig. 1.1"),
+        ("tab-one", "Table 1.1"),
+        ("tab-two", "Table 1.2"),
+    ]
+    captions = r'<table class="table" id="(\S+)">\s*<caption>.*?caption-number">(.*?) <.*?caption-text">(.*?)</span>'
+    assert re.findall(captions, html) == [
+        ("tab-one", "Table 1.1", "The <em>first</em>."),
+        ("tab-two", "Table 1.2", "The second."),
+    ]
+    assert html.count("<figure") == 1 and html.count("<tbody>") == 2
+
+
+def test_a_table_of_cards_says_in_every_cell_what_it_holds(tmp_path):
+    html = built(tmp_path, new_markdown_cell(f":::{{container}} cards\n{TABLE}\n| Gaussian | |\n:::\n\n{TABLE}"))
+    cells = re.findall(r"<td[^>]*>(?:<p>)?(.*?)(?:</p>\n?)?</td>", html, re.DOTALL)
+    titles = ['<span class="card-title">prior: </span>', '<span class="card-title">error: </span>']
+    assert cells == [f"{titles[0]}Laplace", f"{titles[1]}1", f"{titles[0]}Gaussian", "", "Laplace", "1"]
+
+
+@pytest.mark.parametrize("points, wide", [(400, False), (700, True)])
+def test_a_figure_too_wide_for_a_phone_is_marked(tmp_path, points, wide):
+    image = f'<?xml version="1.0"?>\n<svg width="{points}pt" height="90pt" xmlns="http://www.w3.org/2000/svg"></svg>'
+    html = built(tmp_path, shows("image/svg+xml", image, name="fig-one", caption="Nothing."))
+    assert ("wide" in re.search(r'<figure class="([^"]*)" id="fig-one"', html).group(1)) == wide
+
+
+def test_exercises_are_numbered_and_solutions_folded(tmp_path):
+    html = built(tmp_path, *(new_markdown_cell(EXERCISES.format(name)) for name in ("one", "two")))
+    assert re.findall(r'class="caption-number">(Exercise .*?) <', html) == ["Exercise 1.1", "Exercise 1.2"]
+    assert html.count('<div class="solution dropdown admonition"') == 2
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/somebody/radio_bnn"])
+def test_links_to_the_repository_follow_from_its_address(tmp_path, address):
+    html = built(tmp_path, address=address)
     links = [
         "https://mybinder.org/v2/gh/somebody/radio_bnn/main?urlpath=lab/tree/book/page.ipynb",
         "https://colab.research.google.com/github/somebody/radio_bnn/blob/main/book/page.ipynb",

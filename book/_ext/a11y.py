@@ -2,15 +2,17 @@
 
 import re
 
+TWICE = re.compile(r'<section id="((?:exercise|solution)-content)">')  # every exercise has the same id
 PARAMETERS = re.compile(r'<dl>\s*<dd>(?=<em class="sig-param">).*?</dl>', re.DOTALL)
 
 
 def fix(app, pagename, templatename, context, doctree):
-    """Drop roles that a citation list may not have, and lists without terms."""
+    """Drop roles that a citation list may not have, ids that come twice, and lists without terms."""
     body = context.get("body")
     if body:
         body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-        context["body"] = PARAMETERS.sub(as_blocks, body.replace(' role="doc-biblioentry"', ""))
+        body = TWICE.sub(r'<section class="\1">', body.replace(' role="doc-biblioentry"', ""))
+        context["body"] = PARAMETERS.sub(as_blocks, body)
 
 
 def as_blocks(signature):

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -101,7 +102,7 @@ def checked(
 
 
 def chapters_of(book: Path) -> dict[str, Path]:
-    """The chapters of a book by name: {stem: path} of its notebooks."""
+    """The chapters of a book by name, {stem: path}, in reading order; what is not listed comes last."""
     if not (book / "_toc.yml").is_file():
         raise ChapterError(
             f"{book} is not a book: it has no _toc.yml. Run from the repository's root or name the folder."
@@ -109,7 +110,8 @@ def chapters_of(book: Path) -> dict[str, Path]:
     found = {path.stem: path for path in sorted(book.glob("*.ipynb"))}
     if not found:
         raise ChapterError(f"{book} has no chapters (*.ipynb)")
-    return found
+    listed = re.findall(r"\bfile: *([\w-]+)", (book / "_toc.yml").read_text(encoding="utf-8"))
+    return {name: found[name] for name in dict.fromkeys([*listed, *found]) if name in found}
 
 
 def read_parameters(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -317,7 +319,7 @@ def write_times(out: Path, parameters: Mapping[str, Mapping[str, Any]], seconds:
         return "; ".join(f"{key}={value}" for key, value in parameters[name].items()) or "defaults"
 
     (out / "_generated").mkdir(exist_ok=True)
-    times = [(name, shown(name), f"{value:.0f}") for name, value in seconds.items()]
+    times = [(name.replace("_", " "), shown(name), f"{value:.0f}") for name, value in seconds.items()]
     table("execution.csv", [("Chapter", "Parameters", "Seconds"), *times])
     machine = [
         ("processor", f"{platform.machine()}, {os.cpu_count()} cores"),

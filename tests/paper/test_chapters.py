@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from radio_bnn.cli import main
-from radio_bnn.paper.chapters import ChapterError, check, fit, kernel_environment, read_parameters, run_all
+from radio_bnn.paper.chapters import ChapterError, chapters_of, check, fit, kernel_environment, read_parameters, run_all
 
 PARAMETERS = (
     'seed: int = 3  # of the draws\nscale: float = 0.5\nname: str = "a"\nquick: bool = True\ngrid: list[float] = [1.0]'
@@ -143,6 +143,20 @@ def test_a_scratch_copy_takes_the_outputs_and_the_times(book, tmp_path):
     assert ["Python", ".".join(map(str, sys.version_info[:3]))] in table(out / "_generated" / "machine.csv")
 
 
+def test_figures_are_vectors_and_the_same_in_every_run(book):
+    drawn = (
+        "from radio_bnn.paper import figures\nimport matplotlib.pyplot as plt\nfigures.use_style()\nplt.plot([1, 2])"
+    )
+    nbformat.write(notebook(f"{drawn};"), book / "good.ipynb")
+    runs = []
+    for _ in range(2):
+        run_all(["good"], book=book)
+        cells = nbformat.read(book / "good.ipynb", as_version=4).cells
+        runs.append([o.data for o in cells[-1].outputs if "data" in o])
+    assert [set(data) for data in runs[0]] == [{"image/svg+xml", "text/plain"}]
+    assert runs[0] == runs[1]
+
+
 @pytest.mark.parametrize("out", [None, "copy"])
 def test_the_scoreboard_is_written_where_the_chapters_ran(book, tmp_path, out):
     judged = "from radio_bnn.paper import claims\nclaims.judge('C3', None).say()"
@@ -181,6 +195,12 @@ def test_without_mirabest_a_copy_keeps_the_stored_output_and_in_place_is_refused
     assert printed(tmp_path / "copy" / "good.ipynb") == "from real pixels\n5\n"
     cells = nbformat.read(tmp_path / "copy" / "good.ipynb", as_version=4).cells
     assert [cell["id"] for cell in cells] == ["title", "parameters", "injected-parameters", "real-note", "real", "body"]
+
+
+def test_chapters_come_in_reading_order_and_what_is_not_listed_last(book):
+    nbformat.write(notebook(""), book / "appendix.ipynb")
+    (book / "_toc.yml").write_text("root: index\nchapters: [{file: good}, {file: page}, {file: bad}]\n")
+    assert list(chapters_of(book)) == ["good", "bad", "appendix"]
 
 
 def test_a_folder_that_is_no_book_is_refused(tmp_path):
