@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -271,9 +271,8 @@ def test_the_verdict_is_what_the_rules_say_to_the_records_of_today(found):
     """To the last bits, which depend on the number of threads."""
     today = claims.judge(found.claim, evidence_of(found.claim))
     again = scoreboard.entry(today._repr_mimebundle_()[claims.MIME], "chapter").verdict
-    assert replace(found.verdict, parts={}) == replace(again, parts={}) and list(found.verdict.parts) == list(
-        again.parts
-    )
+    said, now = (dataclasses.replace(verdict, parts={}) for verdict in (found.verdict, again))
+    assert said == now and list(found.verdict.parts) == list(again.parts)
     for name, numbers in found.verdict.parts.items():
         assert numbers == pytest.approx(again.parts[name], rel=1e-9, abs=1e-12), name
 

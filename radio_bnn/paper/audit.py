@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from scipy.special import entr, expit
+from scipy.special import entr, expit, log_softmax
 from scipy.stats import binom, norm
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ from radio_bnn.inference.method import Batch
 from radio_bnn.inference.objective import KL, negative_elbo
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
-from radio_bnn.inference.vi import objective
+from radio_bnn.inference.vi import network, objective
 from radio_bnn.model.inputs import rotated
 from radio_bnn.model.layers import draw_weights, one_draw, posterior
 from radio_bnn.model.priors import TITLES, Prior, make_prior
@@ -429,6 +429,19 @@ def stored_uce(runs: Sequence[Run]) -> dict[str, np.ndarray]:
 def budget(n_train: int, *, classes: int = 2) -> float:
     """NLL of guessing, N ln C in nats: nll + T KL of a useful posterior is below it."""
     return n_train * math.log(classes)
+
+
+def nll_of_the_prior(prior: Prior, images: np.ndarray, labels: np.ndarray, *, draws: int, seed: int = 0) -> float:
+    """E_p(w)[-log p(y | x, w)] per galaxy, nats, over draws from a Gaussian ``prior``: what not learning costs.
+
+    The average of the predictions of these draws guesses; each of them is sure of something.
+    """
+    model = network(Config.published(), stream(seed, "init"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(math.log(prior.scale) if name.endswith("_rho") else 0.0)
+    logits = predict(model, images, samples=draws, generator=stream(seed, "predict"))
+    return float(-log_softmax(logits, axis=-1)[:, np.arange(len(labels)), labels].mean())
 
 
 def cost(history: Mapping[str, Sequence[float]], *, temperature: float, n_train: int, weights: int) -> dict[str, float]:

@@ -250,23 +250,28 @@ def against_temperature(
 ) -> None:
     """Curves {T: ((value, low, high), values of the folds)} on a logarithmic temperature axis.
 
-    Bars are the intervals, small dots the folds; a cross on the axis is a run of which there is no record (None). A
-    dotted line is drawn at the score of ``guessing``. Series stand a little apart, at the same temperatures.
+    Bars are the intervals, small dots the folds. A marker is hollow on fewer than eight folds; a cross on the axis is a
+    run of which there is no record (None), and the line stops there. A dotted line is drawn at the score of
+    ``guessing``. Series stand a little apart, at the same temperatures.
     """
     step = 0.3 / max(len(curves), 6)  # of a decade: many series must not reach the next temperature
     for place, (name, curve, (colour, line, marker)) in enumerate(series(curves)):
         apart = 10 ** (step * (place - (len(curves) - 1) / 2))
-        found = {t * apart: point for t, point in sorted(curve.items()) if point is not None}
-        middle = [value for (value, _, _), _ in found.values()]
-        ax.plot(list(found), middle, color=colour, ls=line, marker=marker, ms=5, label=name)
-        for t, ((_, low, high), values) in found.items():
+        places, points = zip(*sorted((t * apart, point) for t, point in curve.items()), strict=True)
+        middle = [np.nan if point is None else point[0][0] for point in points]
+        ax.plot(places, middle, color=colour, ls=line, marker=marker, ms=5, label=name)
+        found = [(t, point) for t, point in zip(places, points, strict=True) if point is not None]
+        for t, ((value, low, high), values) in found:
             ax.plot([t, t], [low, high], color=colour, lw=1.5)
+            if len(values) < N_FOLDS:
+                ax.plot(t, value, marker, color=colour, ms=5, mfc="white")
             ax.plot([t] * len(values), values, marker, color=colour, ms=2.5, mfc="white", mew=0.8)
         absent = [t * apart for t, point in curve.items() if point is None]
         ax.plot(absent, [0.015] * len(absent), "x", color=colour, ms=5, transform=ax.get_xaxis_transform())
     if guessing is not None:
         ax.axhline(guessing, color=BLACK, lw=1, ls=":")
-        ax.annotate("guessing", (0, guessing), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "top"}
+        ax.annotate("guessing", (0.4, guessing), (0, -3), **place)
     ax.set(xscale="log", xlabel="temperature T", ylabel=label)
     if all(point is None for curve in curves.values() for point in curve.values()):
         ax.text(0.5, 0.7, "not run", ha="center", transform=ax.transAxes)

@@ -137,6 +137,16 @@ def settled_table(longer: Runs, plain: Runs) -> str:
     return tables.markdown(header, rows)
 
 
+def run_ways(ways: Mapping[str, Mapping[float, Runs]]) -> dict[str, Mapping[float, Runs]]:
+    """The directions other than upward of which any run is stored that upward does not share."""
+    upward = {run.identity for runs in ways["upward"].values() for run in runs if run}
+    own = {
+        title: {run.identity for runs in ladder.values() for run in runs if run} - upward
+        for title, ladder in ways.items()
+    }
+    return {title: ladder for title, ladder in ways.items() if own[title]}
+
+
 def gaussian() -> tuple[dict[float, Runs], dict[float, Runs], dict[str, dict[float, Runs]]]:
     """The stored runs of the Gaussian prior: upward path, controls, and all directions on a few folds."""
     ways = {title: along(ladder) for title, ladder in experiments.directions().items()}

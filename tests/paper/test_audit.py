@@ -278,3 +278,11 @@ def test_a8_nulls_come_for_each_error_and_each_size():
     assert all(few[error].value > endless[error] for error in (10, 30))
     sizes = audit.null_by_size(10, (40, 400))
     assert sizes[40].value > sizes[400].value > endless[10]
+
+
+def test_the_prior_costs_more_than_guessing_unless_it_is_narrow():
+    """Draws of a prior without width predict one half; those of the paper's are sure, and half of them wrong."""
+    pictures, labels = images(8, side=150), np.arange(8) % 2
+    narrow = audit.nll_of_the_prior(make_prior("gaussian", scale=1e-4), pictures, labels, draws=4)
+    assert narrow == pytest.approx(math.log(2), abs=1e-3)
+    assert audit.nll_of_the_prior(make_prior("gaussian", scale=0.3), pictures, labels, draws=40) > 2 * math.log(2)

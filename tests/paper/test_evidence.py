@@ -135,6 +135,14 @@ def test_a_temperature_depends_on_the_path_where_another_direction_goes_two_perc
     assert evidence.path_dependent(ways) == []
 
 
+def test_a_direction_is_drawn_once_it_has_a_run_of_its_own(store):
+    """T = 0.01 from scratch is the start of the upward path."""
+    path(store, SHAPE, experiments.FEW)
+    assert temperatures.run_ways(temperatures.gaussian()[2]) == {}
+    fill(store, experiments.directions()["from scratch"][0.1])
+    assert list(temperatures.run_ways(temperatures.gaussian()[2])) == ["from scratch"]
+
+
 def test_where_the_path_matters_the_networks_of_lowest_objective_stand_beside(store):
     path(store, SHAPE)
     controlled(store)

@@ -134,12 +134,22 @@ def test_cumulative_sizes_end_at_one():
 def test_curves_show_means_intervals_folds_and_what_was_not_run():
     _, ax = plt.subplots()
     figures.against_temperature(ax, {"a": {0.1: ((0.5, 0.4, 0.7), [0.4, 0.6]), 1.0: None}}, label="NLL")
-    mean, interval, folds, absent = ax.lines
-    np.testing.assert_allclose(mean.get_xydata(), [[0.1, 0.5]])
+    mean, interval, hollow, folds, absent = ax.lines
+    np.testing.assert_allclose(mean.get_xydata(), [[0.1, 0.5], [1.0, np.nan]])
+    assert hollow.get_xydata().tolist() == [[0.1, 0.5]] and hollow.get_markerfacecolor() == "white"
     assert list(interval.get_ydata()) == [0.4, 0.7]
     assert list(folds.get_ydata()) == [0.4, 0.6]
     assert list(absent.get_xdata()) == [1.0]
     assert ax.get_xscale() == "log"
+
+
+def test_a_curve_is_filled_on_eight_folds_and_stops_where_nothing_was_run():
+    _, ax = plt.subplots()
+    point = ((0.5, 0.4, 0.7), [0.5] * 8)
+    figures.against_temperature(ax, {"a": {0.1: point, 0.2: None, 0.3: point, 1.0: point}}, label="NLL")
+    assert np.isnan(ax.lines[0].get_ydata()).tolist() == [False, True, False, False]
+    large = [line for line in ax.lines if line.get_marker() == "o" and line.get_markersize() == 5]
+    assert [line.get_markerfacecolor() for line in large] == [figures.BLUE]
 
 
 def test_curves_without_any_record_say_so():
