@@ -6,6 +6,7 @@ from pathlib import Path
 from docutils import nodes
 
 WIDTH = re.compile(r'<svg[^>]* width="([\d.]+)pt"')
+MARKED = re.compile(r'<figure class="[^"]*\bwide\b[^"]*"')
 WIDEST = 7.5 * 72  # points: at this width, type of 10 points is 6 pixels high on a screen of 390 pixels
 
 
@@ -19,7 +20,14 @@ def mark(app, doctree):
                 figure["classes"].append("wide")
 
 
+def focus(app, pagename, templatename, context, doctree):
+    """Let the keyboard reach what scrolls."""
+    if body := context.get("body"):
+        context["body"] = MARKED.sub(r'\g<0> tabindex="0"', body)
+
+
 def setup(app):
     """Register with Sphinx."""
     app.connect("doctree-read", mark)
+    app.connect("html-page-context", focus)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
