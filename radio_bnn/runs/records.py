@@ -147,8 +147,14 @@ ARRAYS = ("difference", "energy", "labels", "galaxy")
 
 
 def packed(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is kept of logits (S, N, 2): differences (S, N) and energy scores (N,), both float16."""
-    return (logits[..., 0] - logits[..., 1]).astype(np.float16), energy_score(logits).astype(np.float16)
+    """What is kept of logits (S, N, 2): differences (S, N) and energy scores (N,), both float16.
+
+    What lies beyond the range of float16, 65504, is kept as its end: a draw is as certain there as it can be.
+    """
+    kept = logits[..., 0] - logits[..., 1], energy_score(logits)
+    largest = float(np.finfo(np.float16).max)
+    difference, energy = (np.clip(values, -largest, largest).astype(np.float16) for values in kept)
+    return difference, energy
 
 
 def unpacked(difference: np.ndarray, energy: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scenarios import recorded
+from scipy.special import log_softmax
 
 from radio_bnn import files
 from radio_bnn.config import ANNEALED_RATES, Config, run_id
@@ -137,6 +138,16 @@ def test_logits_of_any_precision_keep_their_scores_to_the_rounding_of_float16(sp
     assert np.abs(softmax(again) - softmax(logits)).max() <= min(1, 2**-11 * largest)
     assert (np.abs(np.diff(again) - np.diff(logits)) <= 2**-11 * np.abs(np.diff(logits)) + 1e-5).all()
     np.testing.assert_allclose(energy_score(again), energy_score(logits), rtol=2**-11 + 1e-6)
+
+
+def test_logits_beyond_float16_are_kept_as_certain_as_can_be():
+    logits = np.array([[[1e5, -1e5], [-2e5, 0.0], [3.0, 1.0]]])
+    difference, energy = packed(logits)
+    assert difference.tolist() == [[65504.0, -65504.0, 2.0]] and np.isfinite(energy).all()
+    again = unpacked(difference, energy)
+    np.testing.assert_array_equal(log_softmax(again, axis=-1).round()[0, :2], [[0.0, -65504.0], [-65504.0, 0.0]])
+    for repeated, kept in zip(packed(again), (difference, energy), strict=True):
+        np.testing.assert_array_equal(repeated, kept)
 
 
 @pytest.mark.parametrize("spread", [1e-7, 0.01, 3.0, 300.0, 1e4])
