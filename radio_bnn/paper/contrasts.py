@@ -139,6 +139,11 @@ def curve(by_value: Mapping[float, Runs], name: str) -> dict[float, Point | None
     return {value: point([run for run in runs if run is not None], name) for value, runs in by_value.items()}
 
 
+def curves(ladders: Mapping[str, Mapping[float, Runs]], name: str) -> dict[str, dict[float, Point | None]]:
+    """``curve`` of each of several ladders, {title: {value: point}}."""
+    return {title: curve(by_value, name) for title, by_value in ladders.items()}
+
+
 def point(runs: Sequence[Run], name: str) -> Point | None:
     """The point of a curve that ``runs`` make; None without any."""
     if not runs:

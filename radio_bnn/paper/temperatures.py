@@ -34,6 +34,11 @@ def objective_over_guessing(ladder: Mapping[float, Runs]) -> dict[float, Point |
     return found
 
 
+def costs(ladders: Mapping[str, Mapping[float, Runs]]) -> dict[str, dict[float, Point | None]]:
+    """``objective_over_guessing`` of each of several ladders, {title: {T: point}}."""
+    return {title: objective_over_guessing(ladder) for title, ladder in ladders.items()}
+
+
 def _reached(run: Run, quantity: str) -> float:
     reached = run.content["reached"]
     return reached[quantity] / (reached["galaxies"] * math.log(2))
