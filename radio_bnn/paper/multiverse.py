@@ -53,14 +53,15 @@ class Multiverse:
 
     def table(self) -> str:
         """One row per claim, one column per protocol: the verdict, and on how many folds, as Markdown."""
-        return self._table(_said)
+        return self._table(said)
 
     def number_table(self) -> str:
         """``table`` with the numbers and their 95 % intervals in place of the verdicts."""
         return self._table(lambda verdict: verdict.number if verdict.parts else "–")
 
     def _table(self, cell: Callable[[Verdict], str]) -> str:
-        rows = [[claim, *(cell(found[claim]) for found in self.verdicts.values())] for claim in CLAIMS]
+        judged = [claim for claim in CLAIMS if all(claim in found for found in self.verdicts.values())]
+        rows = [[claim, *(cell(found[claim]) for found in self.verdicts.values())] for claim in judged]
         return tables.markdown(["claim", *self.verdicts], rows)
 
     def part(self, claim: str, name: str) -> dict[str, Measured | None]:
@@ -95,7 +96,8 @@ def was_run(verdict: Verdict) -> bool:
     return bool(verdict.parts) or verdict.verdict == VACUOUS
 
 
-def _said(verdict: Verdict) -> str:
+def said(verdict: Verdict) -> str:
+    """The verdict in words with its number of folds, or that nothing was run."""
     if not was_run(verdict):
         return NOT_TESTED if verdict.verdict == NOT_TESTED else prose.NOT_RUN
     return f"{verdict.verdict} ({verdict.folds})" if verdict.parts else verdict.verdict

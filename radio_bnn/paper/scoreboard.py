@@ -7,17 +7,20 @@ nothing on the scoreboard is typed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from radio_bnn.files import replacing
+from radio_bnn.paper import front, multiverse
 from radio_bnn.paper.claims import CLAIMS, MIME, Verdict, holm
+from radio_bnn.paper.prose import NOT_RUN
 
 FILE = Path("_generated") / "scoreboard.md"
 HEADER = (
     "Claim",
-    "Verdict",
+    "As the mathematics says",
+    "As released",
     "All together",
     "The paper, in our words",
     "Our contrast, with 95 % intervals",
@@ -58,6 +61,18 @@ def collect(book: str | Path) -> list[Entry]:
     return entries
 
 
+def released(book: str | Path) -> dict[str, Verdict]:
+    """The verdicts on the released code in the output that shows every claim under every protocol; empty without."""
+    import nbformat
+
+    for path in sorted(Path(book).glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if record := output.get("data", {}).get(multiverse.MIME):
+                    return {claim: Verdict(**v) for claim, v in json.loads(record)[multiverse.RELEASED].items()}
+    return {}
+
+
 def entry(record: str, chapter: str) -> Entry:
     """The entry of one claim cell's record, the JSON text of a verdict."""
     try:
@@ -70,37 +85,46 @@ def entry(record: str, chapter: str) -> Entry:
     return Entry(verdict.claim, verdict, chapter, f"claim-{verdict.claim.lower()}")
 
 
-def page(entries: Iterable[Entry]) -> str:
+def page(entries: Iterable[Entry], as_released: Mapping[str, Verdict] | None = None) -> str:
     """A Markdown table with one row per claim, in the order of ``CLAIMS``; a claim without a cell is not judged yet.
 
-    "All together" are the verdicts by Holm's procedure over the claims that are judged.
+    "All together" are the verdicts by Holm's procedure over the claims that are judged; ``as_released`` those on the
+    released code, {claim: verdict}.
     """
+    as_released = as_released or {}
     judged = {found.claim: found for found in entries}
     together = holm(found.verdict for found in judged.values())
-    rows = [row(claim, judged.get(claim), together.get(claim, "")) for claim in CLAIMS]
+    rows = [row(c, judged.get(c), together.get(c, ""), as_released.get(c)) for c in CLAIMS]
     lines = [HEADER, ("---",) * len(HEADER), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def row(claim: str, found: Entry | None, together: str = "") -> tuple[str, ...]:
+def row(claim: str, found: Entry | None, together: str, as_released: Verdict | None) -> tuple[str, ...]:
     """The cells of one line of the table."""
     said, contrast = CLAIMS[claim].says, CLAIMS[claim].contrast
+    other = multiverse.said(as_released) if as_released else NOT_RUN
     if found is None:
-        return claim, NOT_JUDGED, "", said, contrast, ""
+        return claim, NOT_JUDGED, other, "", said, contrast, ""
     verdict, where = found.verdict, found.chapter.replace("_", " ")
     number = f"{contrast}: **{verdict.number}**" if verdict.parts else contrast
     link = f"[{claim}, {where}](#{found.anchor})"
-    return link, f"**{verdict.verdict}**: {verdict.why}", together, said, number, str(verdict.folds or "")
+    return link, f"**{verdict.verdict}**: {verdict.why}", other, together, said, number, str(verdict.folds or "")
 
 
 def write(book: str | Path) -> Path:
-    """Write the scoreboard of a book's chapters into it, in one step, and return the file.
+    """Write the scoreboard of a book's chapters into it, and what else its first page includes; return the first.
 
     Raises FileNotFoundError for a folder that is no book, and ValueError as :func:`collect` does.
     """
     if not (Path(book) / "_toc.yml").is_file():
         raise FileNotFoundError(f"{book} is not a book: it has no _toc.yml. Name the folder with --book.")
-    path, text = Path(book) / FILE, page(collect(book))
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return path
+    for name, text in texts(book).items():
+        with replacing(Path(book) / FILE.parent / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return Path(book) / FILE
+
+
+def texts(book: str | Path) -> dict[str, str]:
+    """Everything that is made of the verdicts in a book's chapters, {name of the file: text}."""
+    found = collect(book)
+    return {FILE.name: page(found, released(book)), **front.pages(each.verdict for each in found)}

@@ -12,6 +12,8 @@ from scenarios import evidence
 from radio_bnn.cli import main
 from radio_bnn.paper import claims, scoreboard
 from radio_bnn.paper.claims import CLAIMS, Verdict, judge
+from radio_bnn.paper.multiverse import MIME as MULTIVERSE
+from radio_bnn.paper.multiverse import Multiverse
 
 
 def claim_cell(verdict: Verdict, **changes: str) -> nbformat.NotebookNode:
@@ -59,11 +61,11 @@ def test_every_claim_has_a_line_in_order_judged_or_not(book):
         claim for claim in CLAIMS if claim not in ("C3", "C4", "C8a")
     ]
     for claim, line in found.items():
-        assert line[3] == CLAIMS[claim].says
+        assert line[4] == CLAIMS[claim].says
 
 
 def test_a_line_holds_numbers_folds_verdict_reason_and_link(book):
-    link, verdict, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
+    link, verdict, _, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
     assert link == "[C8a, augmentation](#claim-c8a)"
     assert verdict == f"**reproduced**: {C8A.why}" and C8A.why.endswith("few folds: 4")
     assert number == f"{CLAIMS['C8a'].contrast}: **-0.500 [-0.750, -0.250] nats**"
@@ -73,16 +75,27 @@ def test_a_line_holds_numbers_folds_verdict_reason_and_link(book):
 def test_claims_are_also_judged_together(book):
     """Of two claims that are judged, one stands at half the level, and then the other one has it all."""
     assert (C3.stands, C8A.stands) == (1, 3)
-    assert rows(scoreboard.page(scoreboard.collect(book)))["C3"][2] == "reproduced"
+    assert rows(scoreboard.page(scoreboard.collect(book)))["C3"][3] == "reproduced"
     barely = judge("C8a", evidence(NLL=(-0.5, 0.499)))
     alone = scoreboard.Entry("C8a", barely, "augmentation", "claim-c8a")
     both = [alone, *(found for found in scoreboard.collect(book) if found.claim == "C3")]
-    assert [rows(scoreboard.page(both))[claim][2] for claim in ("C3", "C8a")] == ["undecided", "undecided"]
+    assert [rows(scoreboard.page(both))[claim][3] for claim in ("C3", "C8a")] == ["undecided", "undecided"]
 
 
 def test_what_was_not_run_has_neither_number_nor_folds(book):
-    _, verdict, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
+    _, verdict, _, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
     assert (verdict, together, number, folds) == ("**undecided**: not run", "undecided", CLAIMS["C4"].contrast, "")
+
+
+def test_the_verdicts_on_the_released_code_stand_beside(book):
+    assert scoreboard.released(book) == {}
+    assert {line[2] for line in rows(scoreboard.page(scoreboard.collect(book))).values()} == {"not run"}
+    found = Multiverse({"as released": {"C3": judge("C3", evidence(NLL=(0.5, 0.1), folds=3)), "C4": judge("C4")}})
+    data = {MULTIVERSE: found._repr_mimebundle_()[MULTIVERSE]}
+    output = new_output("execute_result", data=data, execution_count=1)
+    write_chapter(book, "multiverse", new_code_cell("found", execution_count=1, outputs=[output]))
+    said = rows(scoreboard.texts(book)["scoreboard.md"])
+    assert (said["C3"][2], said["C4"][2], said["C8a"][2]) == ("not reproduced (3)", "not run", "not run")
 
 
 def test_without_any_claim_cell_nothing_is_judged():
@@ -115,6 +128,6 @@ def test_the_command_writes_the_same_page_again_and_refuses_a_folder_without_a_b
     for _ in range(2):
         assert main(["scoreboard", "--book", str(book)]) == 0
         assert (book / scoreboard.FILE).read_text() == scoreboard.page(scoreboard.collect(book))
-    assert [path.name for path in (book / "_generated").iterdir()] == ["scoreboard.md"]
+    assert {path.name for path in (book / "_generated").iterdir()} == set(scoreboard.texts(book))
     assert main(["scoreboard", "--book", str(book / "_generated")]) == 1
     assert "is not a book" in capsys.readouterr().err
