@@ -137,7 +137,7 @@ def summary(verdicts: Verdicts) -> str:
 
 def _html(row: Row) -> str:
     part, verdict = CLAIMS[row.claim].part(row.part), row.verdict
-    name = "" if len(verdict.parts) == 1 else f"{row.part}: "
+    name = f"{part.says.partition(', adjusted')[0]}: "
     scale = f"{unit(row.claim, row.part):g} {part.unit}".strip()
     what = f"{_html_link(row.claim)} {escape(name)}{escape(verdict.numbers[row.part])}"
     said = f"{verdict.verdict}, {verdict.folds} fold{'s' * (verdict.folds != 1)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from torch import nn
 
+from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
@@ -51,6 +53,22 @@ class OnOrbit(Record):
         expect("galaxy_test", galaxies, (len(labels),), np.uint16)
         if len(np.unique(galaxies)) != len(labels):
             raise ValueError("galaxy_test names a galaxy twice")
+
+
+def largest_change(
+    model: nn.Module, images: np.ndarray, turned: np.ndarray, likelihood: str, *, samples: int = 20
+) -> float:
+    """The largest change of a predictive probability, 0..1, between two views of the same galaxies, (N, H, W) uint8.
+
+    0 up to rounding for an orbit likelihood if the views are elements of D4: the average permutes its terms.
+    """
+    found = [
+        predictive_mean(
+            predict(model, x, samples=samples, likelihood=LIKELIHOODS[likelihood], generator=generator(0, "predict"))
+        )
+        for x in (images, turned)
+    ]
+    return float(np.abs(found[0] - found[1]).max())
 
 
 def measure(posterior: Posterior) -> OnOrbit:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scenarios import catalogue
+from scenarios import catalogue, images, network
 
 from radio_bnn.config import Config, run_id
 from radio_bnn.data.galaxies import SPLIT_NAMES, Splits
@@ -128,3 +128,13 @@ def test_what_is_not_whole_is_refused(made, damage):
 def test_the_plan_wants_it_of_the_baseline_alone():
     wanted = [config for config, kind in experiments.queue("orbit") if kind == OnOrbit.kind]
     assert wanted == experiments.orbit()["none"]
+
+
+def test_a_turn_changes_nothing_on_the_orbit_and_something_in_one_view():
+    model, pictures = network(), images(6)
+    quarter = np.ascontiguousarray(np.rot90(pictures, axes=(1, 2)))
+    one, orbit = (
+        on_orbit.largest_change(model, pictures, quarter, k, samples=3) for k in ("categorical", "orbit_logits")
+    )
+    assert orbit < 1e-9 < 1e-4 < one
+    assert on_orbit.largest_change(model, pictures, pictures, "categorical", samples=3) == 0
