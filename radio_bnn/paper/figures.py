@@ -494,14 +494,26 @@ def signal_to_noise(axes: Sequence[Axes], edges: np.ndarray, counts: Mapping[str
 
 
 def pruning_curves(
-    ax: Axes, fractions: Sequence[float], curves: Mapping[str, np.ndarray], *, label: str, legend: bool = False
+    ax: Axes,
+    fractions: Sequence[float],
+    curves: Mapping[str, np.ndarray],
+    *,
+    label: str,
+    legend: bool = False,
+    linear: float | None = None,
 ) -> None:
-    """The change of a score against the pruned share of the weights: {name: (R, F)}, mean and range of R networks."""
+    """The change of a score against the share of weights that is kept: {name: (R, F)}, mean and range of R networks.
+
+    The share is on a logarithmic axis from all to few; the change is logarithmic beyond ``linear``, if given.
+    """
     ax.axhline(0, color="#777777", lw=1)
     for name, networks, look in series(curves):
         look = look._replace(colour=FR_COLOUR.get(name, look.colour))
-        _band(ax, 100 * np.asarray(fractions), networks, look, name)
-    ax.set(xlabel="fully-connected weights pruned [%]", ylabel=label, xlim=(0, 100))
+        _band(ax, 100 * (1 - np.asarray(fractions)), networks, look, name)
+    ax.set(xlabel="fully-connected weights kept [%]", ylabel=label, xscale="log")
+    ax.set(xlim=(100, 0.1), xticks=[100, 10, 1, 0.1], xticklabels=["100", "10", "1", "0.1"])
+    if linear is not None:
+        ax.set_yscale("symlog", linthresh=linear)
     if not curves:
         not_run(ax)
     elif legend:

@@ -366,6 +366,26 @@ def compared(records: Sequence[Pruning], *at: tuple[str, str, float]) -> Compari
     return Comparison(sides, test_share(records))
 
 
+def rise(records: Sequence[Pruning], ranking: str, fraction: float) -> str | None:
+    """The rise of the pooled NLL with its 95 % interval, in words; None without records."""
+    if not records:
+        return None
+    found = compared(records, ("pruned", ranking, fraction), ("whole", "snr", 0.0))
+    return f"{found.interval('nll', pruned=1.0, whole=-1.0):+.3f}"
+
+
+def rises_table(
+    records: Sequence[Pruning],
+    fractions: Sequence[float] = (0.3, 0.6, 0.9, 0.95, 0.99),
+    rankings: Sequence[str] = ("snr", "fisher", "magnitude", "random"),
+) -> str:
+    """The rise of the pooled NLL by ranking (columns) and pruned share (rows), with 95 % intervals, as Markdown."""
+    rows = []
+    for f in fractions if records else ():
+        rows.append([f"{100 * f:g}", *(rise(records, name, f).replace(" ", tables.NO_BREAK) for name in rankings)])
+    return tables.markdown(["pruned [%]", *(prune.TITLES[name] for name in rankings)], rows)
+
+
 def differences_table(records: Sequence[Pruning], fraction: float) -> str:
     """Every ranking at ``fraction`` minus unpruned over the folds, with 95 % intervals, as Markdown."""
     place(fraction)

@@ -268,9 +268,12 @@ def test_signal_to_noise_is_normalised_and_ends_at_one():
 def test_pruning_curves_show_the_mean_and_the_range_of_the_networks():
     _, ax = plt.subplots()
     figures.pruning_curves(ax, (0.0, 0.5), {"random": np.array([[1.0, 2.0], [3.0, 6.0]])}, label="NLL", legend=True)
-    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[0, 2], [50, 4]])
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), [[100, 2], [50, 4]])
     [band] = ax.collections
-    assert {tuple(v) for v in band.get_paths()[0].vertices} >= {(0, 1), (0, 3), (50, 2), (50, 6)}
+    assert {tuple(v) for v in band.get_paths()[0].vertices} >= {(100, 1), (100, 3), (50, 2), (50, 6)}
+    assert ax.get_xlim() == (100, 0.1) and ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+    figures.pruning_curves(ax, (0.0, 0.5), {}, label="NLL", linear=0.02)
+    assert ax.get_yscale() == "symlog"
 
 
 def test_regimes_fill_a_hundred_percent():

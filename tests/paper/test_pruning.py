@@ -271,6 +271,13 @@ def test_the_table_has_a_row_for_every_ranking_and_the_folds_are_pooled_in_words
     assert pruning.unpruned(FOLDS, "nll").startswith(f"{value:.3g} (")
 
 
+def test_the_rises_are_those_of_the_paired_contrast_at_every_share():
+    *_, row = pruning.rises_table(FOLDS, (0.1, 0.3), ("snr", "random")).splitlines()
+    expected = [difference(FOLDS, "nll", (name, 0.3)).interval() for name in ("snr", "random")]
+    assert row.replace("\u00a0", " ") == "| 30 | " + " | ".join(f"{found:+.3f}" for found in expected) + " |"
+    assert len(pruning.rises_table([]).splitlines()) == 2
+
+
 def test_the_savings_are_measured_at_every_fraction(made):
     rows = made.content["savings"]
     assert [row["fraction"] for row in rows] == list(pruning.SAVED_AT)
