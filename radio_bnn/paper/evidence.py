@@ -20,7 +20,16 @@ from radio_bnn.evaluation.conformal import conformal_sets, summarise_sets
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.predictive import predictive_entropy
 from radio_bnn.paper import experiments, pruning
-from radio_bnn.paper.claims import ADVANTAGE, LARGEST_RISE, METASTABLE, NEARLY_GUESSING, Evidence, learning, state
+from radio_bnn.paper.claims import (
+    ADVANTAGE,
+    GUESSES,
+    LARGEST_RISE,
+    METASTABLE,
+    NEARLY_GUESSING,
+    Evidence,
+    learning,
+    state,
+)
 from radio_bnn.paper.contrasts import (
     DOUBTED,
     TRUSTED,
@@ -243,6 +252,8 @@ def _c2(protocol: str) -> Evidence:
     control = {experiments.COLD: stored(experiments.headline(experiments.FEW, prior=sparse, **experiments.LABEL_FREE))}
     own = states({experiments.COLD: groups[sparse]}, control)
     beside = {f"NLL {title}": said for title, said in unseen(found, sparse=1.0, gaussian=-1.0).items()}
+    if GUESSES in (reached := own.get(experiments.COLD, [])):
+        beside["the Laplace mixture guesses"] = f"in {reached.count(GUESSES)} of {len(reached)} folds"
     for title, runs in along(experiments.matched()).items() if protocol == CHAPTERS else ():
         other = "gaussian" if title.startswith("Laplace") else sparse
         pair = compare(a=runs, b=groups[other])

@@ -59,8 +59,14 @@ def _prior(verdicts: Verdicts) -> str:
     return (
         f"**Sparse priors** ({_link('C2')}): {found.verdict}. From the Gaussian prior to the Laplace mixture the"
         f" class-wise calibration error above its null changes by {found.numbers['excess']}, the NLL by"
-        f" {found.numbers['NLL']}."
+        f" {found.numbers['NLL']}.{_stuck(found)}"
     )
+
+
+def _stuck(found: Verdict) -> str:
+    """What a contrast with a network that guesses is worth."""
+    folds = found.beside.get("the Laplace mixture guesses")
+    return f" With the mixture the network guesses {folds}: this compares learning with not learning." if folds else ""
 
 
 def _pruned(verdicts: Verdicts) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
-from radio_bnn.paper.claims import GUESSES, LEARNS, METASTABLE
+from radio_bnn.paper.claims import COLLAPSED, GUESSES, LEARNS, METASTABLE
 from radio_bnn.paper.contrasts import Point, Runs, along, shared
 from radio_bnn.paper.evidence import path_dependent, states
 from radio_bnn.runs.records import Run
@@ -88,6 +88,23 @@ def fold_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs], tit
                 cells.append(f"{read(run):{spec}}")
         rows.append([f"{fold}", *cells])
     return tables.markdown(["fold", *(f"T = {t:g}" for t in temperatures)], rows)
+
+
+def reached_table(groups: Mapping[str, Runs], *, first: str) -> str:
+    """J in nats and training NLL over N ln 2 of groups of runs, mean and range of the folds, and how many guess.
+
+    Markdown; a training guesses if its NLL is at least 0.95 N ln 2, see ``claims.state``.
+    """
+    rows = []
+    for title, runs in groups.items():
+        here = [run for run in runs if run is not None]
+        share = [_reached(run, "nll") for run in here]
+        if not here:
+            rows.append([title, *["not run"] * 2, "0"])
+            continue
+        objective = _span([run.content["reached"]["objective"] for run in here], ",.0f")
+        rows.append([title, objective, _span(share, ".2f"), f"{sum(s >= COLLAPSED for s in share)} of {len(here)}"])
+    return tables.markdown([first, "J [nats]", "training NLL / (N ln 2)", "folds that guess"], rows)
 
 
 def _span(values: Sequence[float], spec: str) -> str:

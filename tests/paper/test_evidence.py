@@ -98,6 +98,18 @@ def test_a_metastable_prior_leaves_its_claim_undecided(store):
     )
 
 
+def test_a_prior_under_which_training_guesses_is_named_beside_its_claim(store):
+    fill(store, experiments.headline())
+    fill(store, experiments.headline(prior=experiments.SPARSE), **STUCK)
+    controlled(store)
+    fill(store, experiments.headline([0], prior=experiments.SPARSE, **experiments.LABEL_FREE), objective=410.0)
+    assert evidence.evidence("C2").beside["the Laplace mixture guesses"] == "in 8 of 8 folds"
+    groups = {"Laplace mixture": contrasts.stored(experiments.headline(prior=experiments.SPARSE))}
+    row = temperatures.reached_table(groups | {"none": [None]}, first="prior").splitlines()
+    assert row[2] == "| Laplace mixture | 420 (420 to 420) | 1.00 (1.00 to 1.00) | 8 of 8 |"
+    assert row[3] == "| none | not run | not run | 0 |"
+
+
 def test_two_objectives_are_compared_wherever_the_elbo_learns(store):
     path(store, SHAPE)
     path(store, SHAPE, objective="pac2")

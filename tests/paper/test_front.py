@@ -61,5 +61,11 @@ def test_a_sentence_says_the_verdict_whatever_it_is_and_the_number(claim, word):
     assert any(number in sentence for number in verdict.numbers.values())
 
 
+def test_a_network_that_guesses_is_named_where_its_prior_is_judged():
+    beside = {"the Laplace mixture guesses": "in 3 of 8 folds"}
+    text = front.findings({"C2": judge("C2", replace(DRIVEN["C2", "reproduced"], beside=beside))})
+    assert "guesses in 3 of 8 folds" in text
+
+
 def test_nothing_is_said_of_what_was_not_run():
     assert front.findings({"C6": judge("C6"), "C1": judge("C1")}) == "- Of 2 claims: 2 undecided (C1, C6).\n"
