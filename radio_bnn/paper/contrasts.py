@@ -15,6 +15,7 @@ from radio_bnn.config import Config
 from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.metrics import METRICS
+from radio_bnn.evaluation.reliability import rejection_area
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import tables
 from radio_bnn.runs.records import Run, find
@@ -192,6 +193,15 @@ def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str
         cells = _cells(found, columns, runs=1.0)
         rows.append([name, *cells, str(found.folds) if found else "0"])
     return tables.markdown([first, *columns, "folds"], rows)
+
+
+def rejection_rows(runs: Runs, orders: Mapping[str, str]) -> list[list[str]]:
+    """Area under the rejection curve, error in percent and NLL in nats, of every order {name: title}, in words."""
+    held, formats = compare(runs=runs), {"error_percent": ".1f", "nll": ".3f"}
+    return [
+        [title, *(f"{held.estimate(rejection_area(m, by), runs=1.0).interval():{spec}}" for m, spec in formats.items())]
+        for by, title in orders.items()
+    ]
 
 
 def difference_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = tables.DIFFERENCES) -> str:

@@ -18,7 +18,7 @@ from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
 from radio_bnn.evaluation.conformal import conformal_sets, summarise_sets
 from radio_bnn.evaluation.crossval import Estimate, Excess
-from radio_bnn.evaluation.predictive import predictive_entropy
+from radio_bnn.evaluation.predictive import predictive_entropy, predictive_mean
 from radio_bnn.paper import experiments, pruning
 from radio_bnn.paper.claims import (
     ADVANTAGE,
@@ -224,6 +224,17 @@ def trust(runs: Sequence[Run]) -> dict[str, str]:
         f"{title} on the uncertain galaxies": f"{np.mean(values):{spec}} {unit}, {min(values):{spec}} to "
         f"{max(values):{spec}} by network"
         for title, (values, spec, unit) in found.items()
+    }
+
+
+def trusted(runs: Sequence[Run]) -> dict[str, str]:
+    """Error, mean confidence, NLL and coverage on the uncertain galaxies, means of the networks, in words by name."""
+    confidence = [predictive_mean(run.logits_of(DOUBTED)).max(axis=1).mean() for run in runs]
+    return {
+        "trust_error": f"{np.mean([run.metric('error_percent', DOUBTED).value for run in runs]):.0f} %",
+        "trust_confidence": f"{100 * np.mean(confidence):.0f} %",
+        "trust_nll": f"{np.mean([run.metric('nll', DOUBTED).value for run in runs]):.2f} nats",
+        "trust_coverage": f"{np.mean([_coverage(run) for run in runs]):.0f} %",
     }
 
 
