@@ -29,6 +29,7 @@ CHAPTERS = sorted(BOOK.glob("*.ipynb"))
 PROFILES = sorted((BOOK / "params").glob("*.yml"))
 AUTOMODULE = re.compile(r"^\.\. automodule:: (\S+)$", re.MULTILINE)
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 LONGEST_CELL = 12
 MEDIAN_CELL = 3
 LARGEST_SHARE_UNCOMPARED = 0.1
@@ -266,6 +267,16 @@ def test_chapter_is_executed_thin_and_described(path):
     assert chapter_faults(nbformat.read(path, as_version=4)) == []
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_owes_its_reader_nothing(path):
+    following = PAGES[PAGES.index(path.stem) + 1]
+    assert reading_faults(nbformat.read(path, as_version=4), following) == []
+
+
+def test_every_reference_is_cited_and_leads_somewhere():
+    assert bibliography_faults((BOOK / "references.bib").read_text(), everything_written()) == []
+
+
 @pytest.mark.parametrize("found", scoreboard.collect(BOOK), ids=lambda found: found.claim)
 def test_the_verdict_is_what_the_rules_say_to_the_records_of_today(found):
     """To the last bits, which depend on the number of threads."""
@@ -284,14 +295,12 @@ def test_nearly_every_output_is_compared():
 
 
 def test_every_page_of_the_contents_exists():
-    pages = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-    missing = [page for page in pages if not any((BOOK / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
+    missing = [page for page in PAGES if not any((BOOK / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
     assert missing == []
 
 
 def test_every_chapter_is_in_the_contents():
-    listed = {chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]}
-    assert {path.stem for path in CHAPTERS} <= listed
+    assert {path.stem for path in CHAPTERS} <= set(PAGES)
 
 
 def test_the_scoreboard_is_what_the_claim_cells_say():
