@@ -13,19 +13,11 @@ from typing import NamedTuple
 
 from radio_bnn.files import replacing
 from radio_bnn.paper import front, multiverse
-from radio_bnn.paper.claims import CLAIMS, MIME, Verdict, holm
+from radio_bnn.paper.claims import CLAIMS, MIME, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Verdict, holm
 from radio_bnn.paper.prose import NOT_RUN
 
 FILE = Path("_generated") / "scoreboard.md"
-HEADER = (
-    "Claim",
-    "As the mathematics says",
-    "As released",
-    "All together",
-    "The paper, in our words",
-    "Our contrast, with 95 % intervals",
-    "Folds",
-)
+HEADER = ("Claim", "As the mathematics says", "As released", "Our numbers, with 95 % intervals")
 NOT_JUDGED = "not judged yet"
 
 
@@ -88,8 +80,8 @@ def entry(record: str, chapter: str) -> Entry:
 def page(entries: Iterable[Entry], as_released: Mapping[str, Verdict] | None = None) -> str:
     """A Markdown table with one row per claim, in the order of ``CLAIMS``; a claim without a cell is not judged yet.
 
-    "All together" are the verdicts by Holm's procedure over the claims that are judged; ``as_released`` those on the
-    released code, {claim: verdict}.
+    Beside a verdict stands what it would be by Holm's procedure over the claims that are judged, where that differs;
+    ``as_released``: the verdicts on the released code, {claim: verdict}, empty where nothing was run.
     """
     as_released = as_released or {}
     judged = {found.claim: found for found in entries}
@@ -102,13 +94,36 @@ def page(entries: Iterable[Entry], as_released: Mapping[str, Verdict] | None = N
 def row(claim: str, found: Entry | None, together: str, as_released: Verdict | None) -> tuple[str, ...]:
     """The cells of one line of the table."""
     said, contrast = CLAIMS[claim].says, CLAIMS[claim].contrast
-    other = multiverse.said(as_released) if as_released else NOT_RUN
+    other = released_standing(as_released)
     if found is None:
-        return claim, NOT_JUDGED, other, "", said, contrast, ""
+        return f"{claim}: {said}", NOT_JUDGED, other, contrast
     verdict, where = found.verdict, found.chapter.replace("_", " ")
-    number = f"{contrast}: **{verdict.number}**" if verdict.parts else contrast
-    link = f"[{claim}, {where}](#{found.anchor})"
-    return link, f"**{verdict.verdict}**: {verdict.why}", other, together, said, number, str(verdict.folds or "")
+    shown = f"**{front.standing(verdict)}**{reason(verdict)}"
+    shown += f"; all together {together}" if together != verdict.verdict else ""
+    return f"[{claim}, {where}](#{found.anchor}): {said}", shown, other, f"{contrast}{numbers(verdict)}"
+
+
+def released_standing(verdict: Verdict | None) -> str:
+    """The verdict on the released code with its folds, or that nothing was run."""
+    known = verdict is not None and (multiverse.was_run(verdict) or verdict.verdict == NOT_TESTED)
+    return front.standing(verdict) if known else NOT_RUN
+
+
+def reason(verdict: Verdict) -> str:
+    """Why a verdict is neither reproduced nor not; what stands beside it, part and folds, is not said again."""
+    if verdict.verdict in (REPRODUCED, NOT_REPRODUCED) or verdict.why == CLAIMS[verdict.claim].contrast:
+        return ""
+    said = verdict.why.partition("; few folds")[0]
+    names = [f"{name}: " for name in verdict.parts if said.startswith(f"{name}: ")]
+    return f": {said.removeprefix(names[0]) if names else said}"
+
+
+def numbers(verdict: Verdict) -> str:
+    """Every part of a claim in words, with its number; nothing of one without numbers."""
+    if len(verdict.parts) == 1:
+        return f": **{verdict.number}**"
+    said = [f"{front.named(verdict.claim, name)} **{number}**" for name, number in verdict.numbers.items()]
+    return "".join(f"<br>{one}" for one in said)
 
 
 def write(book: str | Path) -> Path:
@@ -126,5 +141,5 @@ def write(book: str | Path) -> Path:
 
 def texts(book: str | Path) -> dict[str, str]:
     """Everything that is made of the verdicts in a book's chapters, {name of the file: text}."""
-    found = collect(book)
-    return {FILE.name: page(found, released(book)), **front.pages(each.verdict for each in found)}
+    found, as_released = collect(book), released(book)
+    return {FILE.name: page(found, as_released), **front.pages((each.verdict for each in found), as_released)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -43,7 +44,7 @@ def rows(text: str) -> dict[str, list[str]]:
     """The lines of a table by claim: the number of columns is that of the header in every line."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert {len(line) for line in lines} == {len(scoreboard.HEADER)}
-    return {line[0].strip("[").partition(",")[0].partition("]")[0]: line for line in lines[2:]}
+    return {re.match(r"\[?(C\d+[ab]?)", line[0]).group(1): line for line in lines[2:]}
 
 
 def test_verdicts_survive_the_notebook_with_their_chapter_and_link_target(book):
@@ -61,41 +62,65 @@ def test_every_claim_has_a_line_in_order_judged_or_not(book):
         claim for claim in CLAIMS if claim not in ("C3", "C4", "C8a")
     ]
     for claim, line in found.items():
-        assert line[4] == CLAIMS[claim].says
+        assert line[0].endswith(f": {CLAIMS[claim].says}")
 
 
-def test_a_line_holds_numbers_folds_verdict_reason_and_link(book):
-    link, verdict, _, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
-    assert link == "[C8a, augmentation](#claim-c8a)"
-    assert verdict == f"**reproduced**: {C8A.why}" and C8A.why.endswith("few folds: 4")
+def test_a_line_holds_numbers_folds_verdict_and_link(book):
+    link, verdict, released, number = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
+    assert link == f"[C8a, augmentation](#claim-c8a): {CLAIMS['C8a'].says}"
+    assert (verdict, released) == ("**reproduced, 4 folds**", "not run")
     assert number == f"{CLAIMS['C8a'].contrast}: **-0.500 [-0.750, -0.250] nats**"
-    assert (together, folds) == ("reproduced", "4")
 
 
 def test_claims_are_also_judged_together(book):
     """Of two claims that are judged, one stands at half the level, and then the other one has it all."""
     assert (C3.stands, C8A.stands) == (1, 3)
-    assert rows(scoreboard.page(scoreboard.collect(book)))["C3"][3] == "reproduced"
+    assert rows(scoreboard.page(scoreboard.collect(book)))["C3"][1] == "**reproduced, 8 folds**"
     barely = judge("C8a", evidence(NLL=(-0.5, 0.499)))
     alone = scoreboard.Entry("C8a", barely, "augmentation", "claim-c8a")
     both = [alone, *(found for found in scoreboard.collect(book) if found.claim == "C3")]
-    assert [rows(scoreboard.page(both))[claim][3] for claim in ("C3", "C8a")] == ["undecided", "undecided"]
+    said = [rows(scoreboard.page(both))[claim][1] for claim in ("C3", "C8a")]
+    assert said == ["**reproduced, 8 folds**; all together undecided"] * 2
 
 
-def test_what_was_not_run_has_neither_number_nor_folds(book):
-    _, verdict, _, together, _, number, folds = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
-    assert (verdict, together, number, folds) == ("**undecided**: not run", "undecided", CLAIMS["C4"].contrast, "")
+def test_what_was_not_run_says_so_and_has_no_numbers(book):
+    _, verdict, _, number = rows(scoreboard.page(scoreboard.collect(book)))["C4"]
+    assert (verdict, number) == ("**undecided**: not run", CLAIMS["C4"].contrast)
+
+
+def test_a_verdict_that_is_neither_says_why_and_does_not_repeat_what_stands_beside():
+    open_ = judge("C4", evidence(kept=(0.1, 0.2)))
+    assert open_.why.startswith("kept: ") and scoreboard.reason(open_) == ": the interval contains both answers"
+    few = Verdict("C6", "by collapse only", "T = 1 guesses; few folds: 3", {"a": [0, 0, 0]}, 3)
+    assert scoreboard.reason(few) == ": T = 1 guesses"
+    assert scoreboard.reason(C3) == scoreboard.reason(judge("C9")) == ""
+
+
+def test_every_part_of_a_claim_is_shown_in_words():
+    found = judge("C1", evidence(AUROC=(0.6, 0.05), coefficient=(0.5, 0.2)))
+    _, one, other = scoreboard.numbers(found).split("<br>")
+    assert one == f"area under the ROC curve **{found.numbers['AUROC']}**"
+    assert other == f"{CLAIMS['C1'].parts['coefficient'].says} **{found.numbers['coefficient']}**"
 
 
 def test_the_verdicts_on_the_released_code_stand_beside(book):
     assert scoreboard.released(book) == {}
     assert {line[2] for line in rows(scoreboard.page(scoreboard.collect(book))).values()} == {"not run"}
-    found = Multiverse({"as released": {"C3": judge("C3", evidence(NLL=(0.5, 0.1), folds=3)), "C4": judge("C4")}})
+    by_claim = {"C3": judge("C3", evidence(NLL=(0.5, 0.1), folds=3)), "C4": judge("C4"), "C9": judge("C9")}
+    by_claim["C7"] = Verdict("C7", "vacuous here", "no gradient")
+    found = Multiverse({"as released": by_claim})
     data = {MULTIVERSE: found._repr_mimebundle_()[MULTIVERSE]}
     output = new_output("execute_result", data=data, execution_count=1)
     write_chapter(book, "multiverse", new_code_cell("found", execution_count=1, outputs=[output]))
-    said = rows(scoreboard.texts(book)["scoreboard.md"])
-    assert (said["C3"][2], said["C4"][2], said["C8a"][2]) == ("not reproduced (3)", "not run", "not run")
+    said = {claim: line[2] for claim, line in rows(scoreboard.texts(book)["scoreboard.md"]).items()}
+    assert [said[claim] for claim in ("C3", "C4", "C7", "C8a", "C9")] == [
+        "not reproduced, 3 folds",
+        "not run",
+        "vacuous here",
+        "not run",
+        "not tested",
+    ]
+    assert "As released: 1 not reproduced (C3); 1 vacuous here (C7)." in scoreboard.texts(book)["findings.md"]
 
 
 def test_without_any_claim_cell_nothing_is_judged():
