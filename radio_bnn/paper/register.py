@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from radio_bnn.files import CHECKOUT, replacing
 from radio_bnn.paper import claims, tables
@@ -49,25 +50,73 @@ def extended(known: Mapping[str, Entries], commit: str) -> dict[str, Entries]:
 
 PAGE = CHECKOUT / "book" / "_generated" / "register.md"
 TITLES = {"rules": "rule", "variants": "rule", "protocols": "protocol"}
+AT_TWO_TEMPERATURES = ("published", "released")  # protocols, see the rule of C6 that they have of their own
 
 
-def page(known: Mapping[str, Entries], dates: Mapping[str, str]) -> str:
-    """The register as Markdown: what, its digest, the commit that first had it, and its date; {commit: date}."""
-    rows = [
-        [f"{TITLES[part]} {name}", f"`{entry['digest']}`", f"`{entry['commit']}`", dates[entry["commit"]]]
-        for part, named in known.items()
-        for name, entries in named.items()
-        for entry in entries
+def page(known: Mapping[str, Entries], dates: Mapping[str, str], records: Sequence[Record]) -> str:
+    """The register as Markdown: what, its digest, the commit that first had it, and the first record that came after.
+
+    That is for a protocol the first run of its digest, for a rule the first run of this edition, and for one of a
+    protocol's own the first run of such a protocol, each by the code that made it. ``dates``: {commit: date}.
+    """
+    oldest = sorted(records, key=lambda record: (dates[record.commit], record.commit))
+    lines = []
+    for part, named in known.items():
+        for name, entries in named.items():
+            for entry in entries:
+                after = (_at(r.commit, dates) for r in oldest if _follows(r, part, entry["digest"]))
+                first = next(after, "none is stored")
+                title = f"{TITLES[part]} {name.replace('_', ' ')}"
+                lines.append([title, f"`{entry['digest']}`", _at(entry["commit"], dates), first])
+    header = ["what", "digest", "since commit, of (UTC)", "first record, made at commit, of (UTC)"]
+    return tables.markdown(header, lines).replace("---:", ":---") + "\n"
+
+
+def _follows(record: Record, part: str, digest: str) -> bool:
+    """Whether a rule or protocol of a part of the register judges or makes a record."""
+    of_part = {"rules": True, "variants": record.name in AT_TWO_TEMPERATURES, "protocols": record.digest == digest}
+    return of_part[part]
+
+
+def _at(commit: str, dates: Mapping[str, str]) -> str:
+    return f"`{commit}`, {dates[commit]}"
+
+
+class Record(NamedTuple):
+    """The name and digest of a stored run's protocol, and the commit of the code that made it."""
+
+    name: str
+    digest: str
+    commit: str
+
+
+def stored(folder: Path) -> list[Record]:
+    """What the committed runs of this edition say of themselves, those that belong to a protocol."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [
+        Record(*(of["protocol"][k] for k in ("name", "digest")), _commit(of["provenance"]["commit"]))
+        for of in found
+        if of.get("kind") == "run"
     ]
-    return tables.markdown(["what", "digest", "since commit", "of"], rows) + "\n"
 
 
-def dates(known: Mapping[str, Entries]) -> dict[str, str]:
-    """The date of every commit in the register, from the history: {commit: "2026-11-24 17:00"}, UTC."""
-    commits = {entry["commit"] for named in known.values() for entries in named.values() for entry in entries}
+def _commit(described: str) -> str:
+    """The commit in what ``git describe --always --dirty`` says."""
+    return described.removesuffix("-dirty").rpartition("-g")[2]
+
+
+def dates(commits: Iterable[str]) -> dict[str, str]:
+    """The date of every commit, from the history: {commit: "2026-11-24 17:00"}, UTC."""
     ask = ["git", "-C", str(CHECKOUT), "show", "-s", "--format=%ct"]
-    found = {c: subprocess.run([*ask, c], capture_output=True, text=True, check=True).stdout for c in sorted(commits)}
+    found = {c: subprocess.run([*ask, c], capture_output=True, text=True, check=True).stdout for c in set(commits)}
     return {c: f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M}" for c, seconds in found.items()}
+
+
+def made() -> str:
+    """The page of the register as the history and the stored records make it."""
+    known, records = load(), stored(CHECKOUT / "book" / "results")
+    entries = [entry for named in known.values() for those in named.values() for entry in those]
+    return page(known, dates([*(e["commit"] for e in entries), *(r.commit for r in records)]), records)
 
 
 def main() -> int:
@@ -85,7 +134,7 @@ def main() -> int:
     with replacing(FILE) as partial:
         partial.write_text(json.dumps(extended(known, commit), indent=1) + "\n")
     with replacing(PAGE) as partial:
-        partial.write_text(page(load(), dates(load())))
+        partial.write_text(made(), encoding="utf-8")
     print(f"{FILE.name} holds {sum(map(len, digests().values()))} rules and protocols")
     return 0
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -79,8 +80,38 @@ def test_an_entry_is_a_digest_and_a_commit_and_no_digest_follows_itself(register
 
 def test_the_page_in_the_book_is_the_register(registered, history):
     text = (CHECKOUT / "book" / "_generated" / "register.md").read_text()
-    assert text == register.page(registered, register.dates(registered))
+    assert text == register.made(), "python -m radio_bnn.paper.register"
     assert len(text.splitlines()) == 2 + len(all_entries(registered))
+
+
+def test_the_page_says_the_first_record_after_each_rule_and_protocol():
+    known = {
+        "rules": {"C1": [{"digest": "r1", "commit": "a"}, {"digest": "r2", "commit": "b"}]},
+        "variants": {"C1 otherwise": [{"digest": "v", "commit": "b"}]},
+        "protocols": {"of_old": [{"digest": "p", "commit": "a"}], "new": [{"digest": "q", "commit": "b"}]},
+    }
+    when = {"a": "2026-01-01 00:00", "b": "2026-01-02 00:00", "c": "2026-01-03 00:00", "d": "2026-01-04 00:00"}
+    records = [register.Record(*of) for of in (("released", "p", "d"), ("own", "p", "c"), ("own", "x", "b"))]
+    lines = [line.strip("| ").split(" | ") for line in register.page(known, when, records).splitlines()[2:]]
+    assert [line[0] for line in lines] == ["rule C1", "rule C1", "rule C1 otherwise", "protocol of old", "protocol new"]
+    assert [line[2] for line in lines] == [f"`{c}`, {when[c]}" for c in "abbab"]
+    assert [line[3] for line in lines] == [*(f"`{c}`, {when[c]}" for c in "bbdc"), "none is stored"]
+
+
+def test_every_first_record_on_the_page_is_younger_than_what_it_follows():
+    """By the dates that the page shows, which is what its reader can see."""
+    text = (CHECKOUT / "book" / "_generated" / "register.md").read_text()
+    both = [re.findall(r"`, (\d{4}-\d\d-\d\d \d\d:\d\d)", line) for line in text.splitlines()[2:]]
+    judged = [found for found in both if len(found) == 2]
+    assert len(judged) > 10 and all(since <= first for since, first in judged)
+
+
+def test_a_record_names_its_commit_however_it_was_described(tmp_path):
+    for name, commit in {"a": "29d1e642c07b", "b": "v0.1-14-g29d1e642c07b-dirty"}.items():
+        of = {"kind": "run", "protocol": {"name": "own", "digest": "p"}, "provenance": {"commit": commit}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(of))
+    (tmp_path / "first_edition.json").write_text("{}")
+    assert register.stored(tmp_path) == [register.Record("own", "p", "29d1e642c07b")] * 2
 
 
 # Order
