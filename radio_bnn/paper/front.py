@@ -79,6 +79,11 @@ def named(claim: str, part: str) -> str:
     return CLAIMS[claim].parts[part].says if part in CLAIMS[claim].parts else part
 
 
+def unbroken(number: str) -> str:
+    """A number with its interval, whose two ends stay on one line."""
+    return number.replace(", ", f",{NO_BREAK}")
+
+
 # Findings
 
 
@@ -147,8 +152,8 @@ def _doubt(verdicts: Verdicts) -> str:
     if not (found := _judged(verdicts, "C1")):
         return ""
     return (
-        f"{_heading(found)} It tells uncertain from confident galaxies with an area under the ROC curve of"
-        f" {found.numbers['AUROC']}.{_trust(found.beside)}"
+        f"{_heading(found)} The area under the ROC curve, uncertain against confident galaxies, is"
+        f" {found.numbers['AUROC']} where chance is 0.5.{_trust(found.beside)}"
     )
 
 
@@ -216,13 +221,15 @@ WIDTH, HEIGHT, REACH = 240, 22, 6.0  # of a row in pixels; how many units it sho
 STUB = 18  # pixels of an interval that lies beyond the edge
 UNITS = {"AUROC": 0.1, "coefficient": 0.2, "kept": 1.0}  # of the parts without a margin, in their own unit
 BY_UNIT = {"nats": 0.02, "points": 2.0, "%": 10.0}
-LABELS = {
+LABELS = {  # of parts, and with "" of all parts of a claim
     ("C1", "coefficient"): "log odds per standard deviation, adjusted",
     ("C2", "NLL"): "NLL, sparse minus Gaussian",
     ("C4", "kept"): "weights kept, log10 of the ratio",
     ("C6", "a"): "NLL at T = 1 minus at the best T",
     ("C6", "b"): "NLL at the warmest T that learns minus at the best",
+    ("C7", ""): "NLL, bound minus ELBO, {}",
     ("C8a", "NLL"): "NLL, orbit likelihood minus none",
+    ("C8b", ""): "NLL, warmest T that learns minus best, {}",
     ("C10", "entropy"): "change of the mean entropy",
 }
 
@@ -280,8 +287,8 @@ def _group(verdict: Verdict) -> str:
 
 def _row(row: Row) -> str:
     scale = f"{unit(row.claim, row.part):g} {CLAIMS[row.claim].part(row.part).unit}".strip()
-    label = LABELS.get((row.claim, row.part)) or named(row.claim, row.part)
-    number = row.verdict.numbers[row.part].replace(", ", f",{NO_BREAK}")
+    label = LABELS.get((row.claim, row.part)) or LABELS.get((row.claim, ""), "{}").format(named(row.claim, row.part))
+    number = unbroken(row.verdict.numbers[row.part])
     what = f'<span class="what">{escape(label)} <small>unit {scale}</small></span>'
     return f'<div class="part">{what}{_drawing(row)}<span class="number">{number}</span></div>'
 

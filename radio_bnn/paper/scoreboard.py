@@ -121,8 +121,9 @@ def reason(verdict: Verdict) -> str:
 def numbers(verdict: Verdict) -> str:
     """Every part of a claim in words, with its number; nothing of one without numbers."""
     if len(verdict.parts) == 1:
-        return f": **{verdict.number}**"
-    said = [f"{front.named(verdict.claim, name)} **{number}**" for name, number in verdict.numbers.items()]
+        return f": **{front.unbroken(verdict.number)}**"
+    shown = {front.named(verdict.claim, name): front.unbroken(number) for name, number in verdict.numbers.items()}
+    said = [f"{name} **{number}**" for name, number in shown.items()]
     return "".join(f"<br>{one}" for one in said)
 
 

@@ -69,7 +69,7 @@ def test_a_line_holds_numbers_folds_verdict_and_link(book):
     link, verdict, released, number = rows(scoreboard.page(scoreboard.collect(book)))["C8a"]
     assert link == f"[C8a, augmentation](#claim-c8a): {CLAIMS['C8a'].says}"
     assert (verdict, released) == ("**reproduced, 4 folds**", "not run")
-    assert number == f"{CLAIMS['C8a'].contrast}: **-0.500 [-0.750, -0.250] nats**"
+    assert number == f"{CLAIMS['C8a'].contrast}: **-0.500 [-0.750,\u00a0-0.250] nats**"
 
 
 def test_claims_are_also_judged_together(book):
@@ -99,8 +99,8 @@ def test_a_verdict_that_is_neither_says_why_and_does_not_repeat_what_stands_besi
 def test_every_part_of_a_claim_is_shown_in_words():
     found = judge("C1", evidence(AUROC=(0.6, 0.05), coefficient=(0.5, 0.2)))
     _, one, other = scoreboard.numbers(found).split("<br>")
-    assert one == f"area under the ROC curve **{found.numbers['AUROC']}**"
-    assert other == f"{CLAIMS['C1'].parts['coefficient'].says} **{found.numbers['coefficient']}**"
+    assert one == "area under the ROC curve **0.60 [0.55,\u00a00.65]**"
+    assert other == f"{CLAIMS['C1'].parts['coefficient'].says} **+0.50 [+0.30,\u00a0+0.70]**"
 
 
 def test_the_verdicts_on_the_released_code_stand_beside(book):
