@@ -59,9 +59,9 @@ def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) ->
                 f"{t:g}",
                 str((1 + len(here[0].config.path)) * here[0].config.epochs),
                 _span([run.content["reached"]["objective"] for run in here], ".0f"),
-                _span(control, ".0f") if control else "not run",
-                _span([run.content["reached"]["nll"] for run in here], ".0f"),
-                f"{contrasts.point(here, 'nll').interval:.3f}",
+                f"{np.mean(control):.0f}" if control else "not run",
+                f"{np.mean([run.content['reached']['nll'] for run in here]):.0f}",
+                f"{contrasts.point(here, 'nll').interval:.2f}".replace(" ", tables.NO_BREAK),
                 _count(found.get(t, [])),
             ]
         )
@@ -190,7 +190,10 @@ STATES = {LEARNS: "learn", METASTABLE: "metastable", GUESSES: "guess"}
 
 
 def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
-    """J at each T in every direction, mean and range of the folds, and where upward is not the lowest, Markdown."""
+    """J in nats at each T in every direction, mean and range of the folds; a star where upward is not the lowest.
+
+    Markdown; in brackets the number of folds.
+    """
     marked = path_dependent(ways)
     rows = []
     for t in sorted(ways["upward"]):
@@ -198,8 +201,8 @@ def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
         for title in ways:
             values = [run.content["reached"]["objective"] for run in ways[title][t] if run is not None]
             cells.append(f"{_span(values, '.0f')} [{len(values)}]" if values else "not run")
-        rows.append([f"{t:g}", *cells, "path-dependent" if t in marked else ""])
-    return tables.markdown(["T", *(f"{title}, J [nats]" for title in ways), ""], rows)
+        rows.append([f"{t:g}{' *' if t in marked else ''}", *cells])
+    return tables.markdown(["T", *ways], rows)
 
 
 def settled_table(longer: Runs, plain: Runs) -> str:
