@@ -20,7 +20,7 @@ from radio_bnn.evaluation.predictive import OVERLAPS, central_samples, expected_
 from radio_bnn.evaluation.resampling import Interval, calibrated_null, percentiles
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
-from radio_bnn.inference.objective import KL, negative_elbo
+from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.vi import network, objective
@@ -160,6 +160,20 @@ def variance_shares(
         released = variance_gradient(model, x, labels, bound, detached=True, generator=stream(0, "noise"))
         found[name] = each | {"as released (A2)": 100 * released}
     return found
+
+
+def variance_term(model: nn.Module, images: np.ndarray, labels: np.ndarray, *, draws: int) -> dict[str, float]:
+    """What both bounds subtract from the expected NLL of images (N, H, W), sum V in nats, by title.
+
+    The mean over ``draws`` pairs of independent draws of the weights, the same for both bounds.
+    """
+    logits = predict(model, images, samples=2 * draws, generator=stream(0, "predict"))
+    chosen = torch.as_tensor(log_softmax(logits.astype(np.float64), axis=-1)[:, np.arange(len(labels)), labels])
+    terms = {"PAC²": False, "PAC²ₜ": True}
+    return {
+        title: float(pac2_variance(chosen[:draws], chosen[draws:], tight=tight).sum(1).mean())
+        for title, tight in terms.items()
+    }
 
 
 # A3: which network is kept

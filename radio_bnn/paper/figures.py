@@ -29,6 +29,8 @@ COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s")
 FR_COLOUR = {"FRI": BLUE, "FRII": VERMILION, "hybrid": GREEN}
+# Of curves against temperature that are apart from the others in kind.
+OWN_MARKER = {"from scratch": "s", "downward": "v", "label-free control": "D"}
 CREDIT = {
     "mirabest": "MiraBest; images: FIRST survey (Becker, White & Helfand 1995)",
     "simulated": "SIMULATED galaxies, not MiraBest",
@@ -256,6 +258,7 @@ def against_temperature(
     """
     step = 0.3 / max(len(curves), 6)  # of a decade: many series must not reach the next temperature
     for place, (name, curve, (colour, line, marker)) in enumerate(series(curves)):
+        marker = OWN_MARKER.get(name, marker)
         apart = 10 ** (step * (place - (len(curves) - 1) / 2))
         places, points = zip(*sorted((t * apart, point) for t, point in curve.items()), strict=True)
         middle = [np.nan if point is None else point[0][0] for point in points]
@@ -278,6 +281,46 @@ def against_temperature(
         ax.set_yticks([])
     else:
         ax.set_yscale(yscale)
+
+
+Panels = Mapping[str, tuple[Mapping[str, Curve], float | None]]
+
+
+def by_temperature(
+    panels: Panels, *, logarithmic: Sequence[str] = (), shaded: Sequence[tuple[float, float]] = (), named: str = ""
+) -> Figure:
+    """``against_temperature`` of {label: (curves, score of guessing)}, one panel below the other on one axis.
+
+    The ticks are the temperatures that were planned. ``logarithmic``: labels of panels. ``shaded``: ranges of T, in
+    every panel, ``named`` in the legend.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(panels), 1, figsize=(6.4, 0.9 + 2.6 * len(panels)), sharex=True, squeeze=False)
+    for ax, (label, (curves, guessing)) in zip(axes.flat, panels.items(), strict=True):
+        scale = "log" if label in logarithmic else "linear"
+        against_temperature(ax, curves, label=label, guessing=guessing, yscale=scale)
+        for low, high in shaded:
+            ax.axvspan(low, high, color="#e4e4e4", zorder=0, lw=0, label=named)
+        ax.label_outer()
+        if scale == "log" and ax.get_yscale() == "log":
+            _plain_ticks(ax.yaxis)
+    planned = sorted({t for curves, _ in panels.values() for curve in curves.values() for t in curve})
+    axes.flat[-1].set_xticks(planned, [f"{t:g}" for t in planned])
+    axes.flat[-1].set_xticks([], minor=True)
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[1]))
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=2)
+    return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 times a power of ten, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:

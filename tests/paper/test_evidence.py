@@ -196,7 +196,7 @@ def test_tables_say_what_is_stored_and_what_is_not(store):
     text = temperatures.state_table(ladder, controls)
     assert "| 0.01 | 100 | 100 (100 to 100) | 410 (410 to 410) | 50 (50 to 50) |" in text
     assert "2 learn" in text and "2 guess" in text and text.count("not run") == 6 * 6
-    assert temperatures.fold_table(ladder, controls, "state").splitlines()[2].count("not run") == 6
+    assert temperatures.fold_table(ladder, controls).splitlines()[2].count("not run") == 6
     assert "not run" in temperatures.directions_table(ways) and temperatures.settled_table([None], [None]) == "Not run."
 
 

@@ -159,6 +159,28 @@ def test_curves_without_any_record_say_so():
     assert [text.get_text() for text in ax.texts] == ["not run"]
 
 
+def test_panels_share_an_axis_that_names_the_temperatures_that_were_planned():
+    panels = {"J": ({"a": CURVE, "downward": {0.1: None, 0.5: None}}, 1.0), "NLL": ({"a": CURVE}, None)}
+    figure = figures.by_temperature(panels, logarithmic=["J"], shaded=[(0.2, 0.6)], named="shaded")
+    figure.canvas.draw()
+    above, below = figure.axes
+    assert above.get_xlim() == below.get_xlim() and above.get_yscale() == "log" and below.get_yscale() == "linear"
+    assert [label.get_text() for label in below.get_xticklabels()] == ["0.1", "0.5", "1"]
+    assert not above.get_xlabel() and below.get_xlabel() == "temperature T"
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "downward", "shaded"]
+    for ax in figure.axes:
+        [span] = ax.patches
+        assert (span.get_x(), span.get_width()) == (0.2, pytest.approx(0.4))
+    assert {line.get_marker() for line in above.lines if line.get_label() == "downward"} == {"v"}
+
+
+def test_panels_without_any_record_are_drawn():
+    figure = figures.by_temperature({"J": ({"a": {0.1: None, 1.0: None}}, 1.0)}, logarithmic=["J"])
+    figure.canvas.draw()
+    assert "not run" in [text.get_text() for text in figure.axes[0].texts]
+
+
 def test_ratios_and_an_orbit_show_everything_they_are_given():
     _, ax = plt.subplots()
     figures.gradient_ratios(ax, {"mc": {1.0: 0.5, 0.1: 2.0}})
