@@ -276,6 +276,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "pruning": ("pruning",),
     "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol"),
     "augmentation": ("path", "orbit", "augmentations"),
+    "audit": ("path",),
     "multiverse": ("path", "controls", "priors", "pruning", "released", "multiverse"),
 }
 """The chapters that read records, with the queues that make what they read by their default parameters."""

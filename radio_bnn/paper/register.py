@@ -10,10 +10,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from radio_bnn.files import CHECKOUT, replacing
-from radio_bnn.paper import claims
+from radio_bnn.paper import claims, tables
 from radio_bnn.runs.records import protocol_digests
 
 FILE = Path(__file__).with_name("register.json")
@@ -46,8 +47,34 @@ def extended(known: Mapping[str, Entries], commit: str) -> dict[str, Entries]:
     return found
 
 
+PAGE = CHECKOUT / "book" / "_generated" / "register.md"
+TITLES = {"rules": "rule", "variants": "rule", "protocols": "protocol"}
+
+
+def page(known: Mapping[str, Entries], dates: Mapping[str, str]) -> str:
+    """The register as Markdown: what, its digest, the commit that first had it, and its date; {commit: date}."""
+    rows = [
+        [f"{TITLES[part]} {name}", f"`{entry['digest']}`", f"`{entry['commit']}`", dates[entry["commit"]]]
+        for part, named in known.items()
+        for name, entries in named.items()
+        for entry in entries
+    ]
+    return tables.markdown(["what", "digest", "since commit", "of"], rows) + "\n"
+
+
+def dates(known: Mapping[str, Entries]) -> dict[str, str]:
+    """The date of every commit in the register, from the history: {commit: "2026-11-24 17:00"}, UTC."""
+    commits = {entry["commit"] for named in known.values() for entries in named.values() for entry in entries}
+    ask = ["git", "-C", str(CHECKOUT), "show", "-s", "--format=%ct"]
+    found = {c: subprocess.run([*ask, c], capture_output=True, text=True, check=True).stdout for c in sorted(commits)}
+    return {c: f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M}" for c, seconds in found.items()}
+
+
 def main() -> int:
-    """Write the register anew, with what is new since the commit that is checked out; 1 with changes not committed."""
+    """Write the register anew, with what is new since the commit that is checked out; 1 with changes not committed.
+
+    Its page in the book is written with it.
+    """
     ask = ["git", "-C", str(CHECKOUT)]
     run = {"capture_output": True, "text": True, "check": True}
     if subprocess.run([*ask, "status", "--porcelain", "--untracked-files=no"], **run).stdout:
@@ -57,6 +84,8 @@ def main() -> int:
     known = load() if FILE.exists() else {}
     with replacing(FILE) as partial:
         partial.write_text(json.dumps(extended(known, commit), indent=1) + "\n")
+    with replacing(PAGE) as partial:
+        partial.write_text(page(load(), dates(load())))
     print(f"{FILE.name} holds {sum(map(len, digests().values()))} rules and protocols")
     return 0
 

@@ -196,7 +196,7 @@ def settled_table(longer: Runs, plain: Runs) -> str:
     """
     long, short = shared(longer, plain)
     if len(short) < 2:
-        return "Not run."
+        return tables.markdown(["", "three times the epochs"], [[title, "not run"] for title in QUANTITIES])
     rows = []
     for title, (read, spec) in QUANTITIES.items():
         a, b = np.array([read(run) for run in short]), np.array([read(run) for run in long])

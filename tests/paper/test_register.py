@@ -77,6 +77,12 @@ def test_an_entry_is_a_digest_and_a_commit_and_no_digest_follows_itself(register
             assert all(a != b for a, b in zip(found, found[1:], strict=False))
 
 
+def test_the_page_in_the_book_is_the_register(registered, history):
+    text = (CHECKOUT / "book" / "_generated" / "register.md").read_text()
+    assert text == register.page(registered, register.dates(registered))
+    assert len(text.splitlines()) == 2 + len(all_entries(registered))
+
+
 # Order
 
 
@@ -200,6 +206,7 @@ def test_it_names_the_commit_that_is_checked_out_and_refuses_what_is_not_committ
     git("commit", "-q", "-m", "one", place=tmp_path)
     monkeypatch.setattr(register, "CHECKOUT", tmp_path)
     monkeypatch.setattr(register, "FILE", tmp_path / "register.json")
+    monkeypatch.setattr(register, "PAGE", tmp_path / "register.md")
     (tmp_path / "code.py").write_text("2")
     assert register.main() == 1 and not (tmp_path / "register.json").exists()
     assert "commit first" in capsys.readouterr().err
