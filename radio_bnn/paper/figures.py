@@ -425,7 +425,7 @@ def orbit(views: Sequence[np.ndarray], p_fri: Sequence[float], *, source: str) -
     """One galaxy turned by right angles, and below its mirror image, each with a network's probability of FRI."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 4, figsize=(8, 4.9))
+    figure, axes = plt.subplots(2, 4, figsize=(6.4, 4.5))
     for element, (ax, view, p) in enumerate(zip(axes.flat, views, p_fri, strict=True)):
         galaxy(ax, view, f"{90 * (element % 4)}°{', mirrored' * (element > 3)}\nP(FRI) = {p:.2f}")
     credit(figure, source)

@@ -117,6 +117,19 @@ def borders(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> dic
     }
 
 
+def border_table(ladders: Mapping[str, Mapping[float, Runs]], controls: Mapping[float, Runs], *, first: str) -> str:
+    """``borders`` of each of several ladders, one row each, as Markdown."""
+    rows = []
+    for title, ladder in ladders.items():
+        found = borders(ladder, controls)
+        if found["trainings"] == "0":
+            rows.append([title, *["not run"] * 3, "0"])
+            continue
+        rows.append([title, *(found[name] or "none" for name in ("warmest", "guessing", "metastable", "trainings"))])
+    header = [first, "every fold learns up to T", "every fold guesses from T", "metastable", "trainings"]
+    return tables.markdown(header, rows)
+
+
 def without_advantage(
     cost: Mapping[float, Point | None], control: Mapping[float, Point | None]
 ) -> list[tuple[float, float]]:
@@ -210,6 +223,17 @@ def settled_table(longer: Runs, plain: Runs) -> str:
         "settled",
     ]
     return tables.markdown(header, rows)
+
+
+def rounding(runs: Runs, twins: Runs) -> dict[str, str | None]:
+    """``runs`` minus their ``twins`` in another precision: held-out error and NLL with intervals, and how many folds."""
+    found = contrasts.compare(runs=runs, twins=twins)
+    error, nll = (found and found.interval(name, runs=1.0, twins=-1.0) for name in ("error_percent", "nll"))
+    return {
+        "rounding_folds": f"{found.folds if found else 0}",
+        "rounding_error": error and f"{error:+.1f} points",
+        "rounding_nll": nll and f"{nll:+.3f} nats",
+    }
 
 
 def run_ways(ways: Mapping[str, Mapping[float, Runs]]) -> dict[str, Mapping[float, Runs]]:

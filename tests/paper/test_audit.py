@@ -131,6 +131,11 @@ def test_a2_the_variance_term_is_a_quarter_of_the_squared_difference_of_two_draw
     expected = [sum((chosen[k, n] - chosen[k + 3, n]) ** 2 / 4 for n in range(6)) for k in range(3)]
     assert found["PAC²"] == pytest.approx(np.mean(expected), rel=1e-4)
     assert found["PAC²ₜ"] > found["PAC²"] > 1e-3
+    assert found["NLL"] == pytest.approx(-np.log(chosen).sum(1).mean(), rel=1e-4)
+
+
+def test_a_network_that_is_not_stored_reads_not_run():
+    assert audit.bound_table({"T = 0.1": None}, None, draws=1).splitlines()[2].count("not run") == 4
 
 
 def test_a2_as_released_the_share_is_nothing():

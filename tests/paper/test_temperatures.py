@@ -29,6 +29,15 @@ def test_the_borders_are_where_every_fold_does_the_same(store):
     assert found["kept"] == f"{sum(kept) / 15:.2f}"
 
 
+def test_ladders_are_compared_by_their_borders(store):
+    path(store, SHAPE)
+    controlled(store)
+    ladder, controls = ladders()
+    text = temperatures.border_table({"a": ladder, "b": {0.1: [None]}}, controls, first="views").splitlines()
+    assert text[2] == "| a | 0.1 | 0.2 | 0 | 64 |" and text[3] == "| b | not run | not run | not run | 0 |"
+    assert temperatures.border_table({"a": ladder}, {}, first="views").splitlines()[2] == "| a | none | none | 0 | 64 |"
+
+
 @pytest.mark.parametrize("folds", [0, 1, 8])
 def test_without_a_control_no_fold_has_a_state(store, folds):
     if folds:
@@ -87,3 +96,12 @@ def test_a_crossing_is_interpolated_on_both_logarithmic_axes():
 def test_without_a_control_there_the_range_ends():
     control = at({0.01: 1.0, 0.1: 1.0, 1.0: None})
     assert temperatures.without_advantage(at({0.01: 2.0, 0.1: 2.0, 1.0: 2.0}), control) == [(0.01, 0.1)]
+
+
+def test_twins_that_agree_differ_by_nothing_and_absent_ones_are_not_run(store):
+    fill(store, experiments.headline(range(3)))
+    runs = contrasts.stored(experiments.headline(range(3)))
+    same = temperatures.rounding(runs, runs)
+    assert same["rounding_nll"] == "+0.000 [+0.000, +0.000] nats" and same["rounding_folds"] == "3"
+    none = temperatures.rounding(runs, contrasts.stored(experiments.in_float32()))
+    assert none == {"rounding_folds": "0", "rounding_error": None, "rounding_nll": None}
