@@ -226,7 +226,7 @@ def settled_table(longer: Runs, plain: Runs) -> str:
 
 
 def rounding(runs: Runs, twins: Runs) -> dict[str, str | None]:
-    """``runs`` minus their ``twins`` in another precision: held-out error and NLL with intervals, and how many folds."""
+    """``runs`` minus their ``twins`` in another precision: held-out error and NLL with intervals, how many folds."""
     found = contrasts.compare(runs=runs, twins=twins)
     error, nll = (found and found.interval(name, runs=1.0, twins=-1.0) for name in ("error_percent", "nll"))
     return {
