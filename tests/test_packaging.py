@@ -129,3 +129,8 @@ def test_the_readmes_package_example_names_what_exists():
     exec("\n".join(imports), found := {})
     assert len(found) > 5 and set(found) - {"__builtins__"} <= set(radio_bnn.__all__)
     compile(block, "README.md", "exec")
+
+
+def test_the_run_that_the_readme_verifies_is_stored():
+    [identity] = re.findall(r"radio-bnn verify (\w+)", (ROOT / "README.md").read_text())
+    assert (ROOT / "book" / "results" / f"{identity}.json").exists()
