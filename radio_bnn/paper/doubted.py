@@ -17,7 +17,7 @@ from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.conformal import conformal_sets, coverage_range
 from radio_bnn.evaluation.crossval import Estimate
-from radio_bnn.evaluation.metrics import METRICS, Metric
+from radio_bnn.evaluation.metrics import Metric
 from radio_bnn.evaluation.predictive import UNCERTAINTIES, predictive_mean
 from radio_bnn.evaluation.resampling import Interval, exact_interval
 from radio_bnn.paper import tables
@@ -226,7 +226,7 @@ def judged_once(runs: Sequence[Run], scored: str) -> tuple[np.ndarray, np.ndarra
 
 
 def sets(runs: Sequence[Run], scored: str, *, alpha: float, per_class: bool = False) -> np.ndarray:
-    """Conformal sets (N, 2) of the galaxies of ``judged_once``, each calibrated on its network's validation galaxies."""
+    """Conformal sets (N, 2) of the galaxies of ``judged_once``, calibrated by network on its validation galaxies."""
     found = []
     for run in runs:
         given, labels = calibrating(run)

@@ -28,6 +28,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s")
+ROW_MARKERS = ("o", "s", "D")
 FR_COLOUR = {"FRI": BLUE, "FRII": VERMILION, "hybrid": GREEN}
 GROUP_COLOUR = {"confident": BLACK, "uncertain": ORANGE, "hybrid": GREEN}
 CREDIT = {
@@ -244,16 +245,17 @@ def forest(
 ) -> None:
     """Numbers with intervals, a row for each title: {row: {series: (interval, folds)}}, around a dotted reference.
 
-    A marker is hollow where not all folds are stored; an empty row says "not run". ``colours`` by series, in the order
-    in which they stand in a row. ``better``: which side is the better one, "left" or "right", of what the label names.
+    A marker is hollow where not all folds are stored; an empty row says "not run". ``colours`` by series.
+    ``better``: "left" or "right", the better side of the reference.
     """
     colours = colours or {name: BLUE for found in rows.values() for name in found}
+    marks = {name: ROW_MARKERS[place % len(ROW_MARKERS)] for place, name in enumerate(colours)}
     ax.axvline(reference, color=BLACK, lw=1, ls=":")
     for row, found in enumerate(rows.values()):
         drawn = {name: of for name, of in found.items() if of is not None}
-        for place, (name, colour) in enumerate(colours.items()):
-            if name in drawn:
-                _whisker(ax, row + 0.5 * ((place + 0.5) / len(colours) - 0.5), drawn[name], colour, MARKERS[place % 2])
+        for place, (name, of) in enumerate(drawn.items()):
+            apart = 0.6 * ((place + 0.5) / len(drawn) - 0.5)
+            _whisker(ax, row + apart, of, colours[name], marks[name])
         if not drawn:
             ax.text(0.02, row, "not run", va="center", color="#555555", transform=ax.get_yaxis_transform())
     ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5), xlabel=label)
@@ -263,9 +265,8 @@ def forest(
         text = "← better" if better == "left" else "better →"
         ax.annotate(text, (reference, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=8)
     if len(colours) > 1:
-        marks = zip(colours.items(), MARKERS * len(colours), strict=False)
-        lines = [ax.plot([], [], m, color=colour, label=name)[0] for (name, colour), m in marks]
-        _legend_above(ax, handles=lines, ncols=len(lines))
+        handles = [ax.plot([], [], marks[name], color=colour, label=name)[0] for name, colour in colours.items()]
+        _legend_above(ax, handles=handles, ncols=len(handles))
 
 
 def _whisker(ax: Axes, y: float, found: Any, colour: str, marker: str) -> None:
@@ -278,16 +279,6 @@ def _legend_above(ax: Axes, **settings: Any) -> None:
     """The legend above the axes, where it can hide nothing."""
     style = {"borderaxespad": 0.2, "handletextpad": 0.4, "columnspacing": 1.2, "fontsize": 9}
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), **style | settings)
-
-
-def intervals(ax: Axes, values: Mapping[str, tuple[float, float, float]], *, label: str) -> None:
-    """One number with its interval per row: {name: (value, low, high)}."""
-    for row, (_, (value, low, high), look) in enumerate(series(values)):
-        ax.plot([low, high], [row, row], color=look.colour, lw=2)
-        ax.plot(value, row, look.marker, color=look.colour, ms=7)
-    ax.set(yticks=range(len(values)), yticklabels=list(values), ylim=(len(values) - 0.5, -0.5), xlabel=label)
-    ax.locator_params(axis="x", nbins=6)
-    ax.grid(axis="y", visible=False)
 
 
 Curve = Mapping[float, tuple[tuple[float, float, float], Sequence[float]] | None]

@@ -17,7 +17,7 @@ from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.metrics import METRICS, uce_of
 from radio_bnn.evaluation.predictive import central_samples
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.paper import protocol, tables
+from radio_bnn.paper import tables
 from radio_bnn.paper.claims import COLLAPSED
 from radio_bnn.paper.contrasts import DOUBTED, Runs, compare, shared, side, test_share
 from radio_bnn.paper.evidence import doubt
@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What is read of runs: its title, the units of the number and of a difference, a format, and whether more is better."""
+    """What is read of runs: its title, the units of the number and of a difference, a format; is more better?"""
 
     title: str
     units: tuple[str, str]
@@ -42,6 +42,14 @@ class Reading(NamedTuple):
 
 
 Row = Mapping[str, Found | None]
+
+
+class Panel(NamedTuple):
+    """One panel of a figure of differences: its label, the better side, and {row: {series: found}}."""
+
+    label: str
+    better: str
+    rows: dict[str, dict[str, Found | None]]
 
 
 def _held_out(statistic: Any) -> Callable[[Sequence[Run]], Estimate]:
@@ -151,26 +159,26 @@ def spoken(row: Row, names: Iterable[str]) -> str:
     return ", ".join(said)
 
 
-# What a training has reached
+def panels(rows: Mapping[str, Row], kinds: Mapping[str, str] | None = None) -> list[Panel]:
+    """``minus`` for figures, a panel for each reading; ``kinds`` says which series a row belongs to."""
+    kinds = kinds or {}
+    return [
+        Panel(
+            label(name, difference=True),
+            "right" if READINGS[name].more_is_better else "left",
+            {title: {kinds.get(title, ""): row[name]} for title, row in rows.items()},
+        )
+        for name in next(iter(rows.values()))
+    ]
+
+
+def marked(title: str, runs: Runs) -> str:
+    """The title of a group of runs, with how many of them guess, where any does."""
+    n = guessing(runs)
+    return f"{title} ({n} of {len(shared(runs)[0])} guess)" if n else title
 
 
 def guessing(runs: Runs) -> int:
     """How many of the stored trainings guess: their NLL is at least 0.95 N ln 2 on the N galaxies they train on."""
     reached = [run.content["reached"] for run in runs if run is not None]
     return sum(r["nll"] >= COLLAPSED * r["galaxies"] * math.log(2) for r in reached)
-
-
-def reached_table(groups: Mapping[str, Runs], chosen_for: Mapping[str, str]) -> str:
-    """The chosen rates of each group, its mean objective and training NLL in nats, and how many guess, as Markdown.
-
-    ``chosen_for``: {row: title of ``experiments.CHOSEN_FOR``}.
-    """
-    rows = []
-    for title, runs in groups.items():
-        [found] = shared(runs)
-        rates = protocol.chosen(protocol.measured(chosen_for[title])) or "not run"
-        means = [f"{np.mean([r.content['reached'][q] for r in found]):.0f}" for q in ("objective", "nll") if found]
-        rows.append([title, rates, *(means or ["not run"] * 2), f"{guessing(found)} of {len(found)}"])
-    return tables.markdown(
-        ["training", "rates of means, ρ", "J [nats]", "training NLL [nats]", "networks that guess"], rows
-    )

@@ -43,7 +43,7 @@ def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, 
 
 
 def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, np.ndarray | None]) -> str:
-    """Conformal sets in percent of galaxies, shares covered with exact intervals: {(set of galaxies, threshold): (N, 2)}.
+    """Conformal sets {(set of galaxies, kind of threshold): (N, 2) boolean} in percent, coverage with exact intervals.
 
     labels {set of galaxies: (N,), or None where the galaxies are neither FRI nor FRII}.
     """
