@@ -286,6 +286,11 @@ def designation(name: str) -> str:
     return f"J{minutes // 60:02d}{minutes % 60:02d}{match['dec'][0]}{arcmin // 60:02d}{arcmin % 60:02d}"
 
 
+def title(name: str) -> str:
+    """A galaxy's ``designation`` and, on a line below, the words of its label."""
+    return f"{designation(name)}\n{CLASSES[int(name[:3])]}"
+
+
 def _galaxies(images: np.ndarray, names: list[str], in_test_batch: np.ndarray) -> Galaxies:
     parsed = [NAME.fullmatch(name).groupdict() for name in names]
     columns = {key: np.array([float(row[key]) for row in parsed]) for key in ("ra", "dec", "redshift", "size")}

@@ -234,6 +234,9 @@ def importance(ax: Axes, lost: Mapping[str, float], *, top: int = 8) -> None:
     ax.grid(axis="y", visible=False)
 
 
+BETTER = {"": "", "left": "   ← better", "right": "   better →"}
+
+
 def forest(
     ax: Axes,
     rows: Mapping[str, Mapping[str, Any]],
@@ -242,11 +245,12 @@ def forest(
     reference: float,
     colours: Mapping[str, str] | None = None,
     better: str = "",
+    legend: bool = True,
 ) -> None:
     """Numbers with intervals, a row for each title: {row: {series: (interval, folds)}}, around a dotted reference.
 
     A marker is hollow where not all folds are stored; an empty row says "not run". ``colours`` by series.
-    ``better``: "left" or "right", the better side of the reference.
+    ``better``: "left" or "right", which the label then says, or "".
     """
     colours = colours or {name: BLUE for found in rows.values() for name in found}
     marks = {name: ROW_MARKERS[place % len(ROW_MARKERS)] for place, name in enumerate(colours)}
@@ -258,13 +262,11 @@ def forest(
             _whisker(ax, row + apart, of, colours[name], marks[name])
         if not drawn:
             ax.text(0.02, row, "not run", va="center", color="#555555", transform=ax.get_yaxis_transform())
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5), xlabel=label)
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
+    ax.set_xlabel(f"{label}{BETTER[better]}")
     ax.locator_params(axis="x", nbins=6)
     ax.grid(axis="y", visible=False)
-    if better:
-        text = "← better" if better == "left" else "better →"
-        ax.annotate(text, (reference, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=8)
-    if len(colours) > 1:
+    if legend and len(colours) > 1:
         handles = [ax.plot([], [], marks[name], color=colour, label=name)[0] for name, colour in colours.items()]
         _legend_above(ax, handles=handles, ncols=len(handles))
 

@@ -448,5 +448,6 @@ def test_designations_are_the_truncated_positions_that_astropy_prints():
         first, second = (f"{int(side[0]):02d}{int(side[1]):02d}" for side in sides)
         assert mirabest.designation(name) == f"J{first}{name[11]}{second}"
     assert mirabest.designation("100_123.251+043.797_0.1281_0034.09") == "J0813+4347"
+    assert mirabest.title("110_123.251+043.797_0.1281_0034.09") == "J0813+4347\nFRI uncertain, standard"
     with pytest.raises(ValueError, match="'toy_1' is not a name of MiraBest"):
         mirabest.designation("toy_1")

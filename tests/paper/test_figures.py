@@ -119,6 +119,7 @@ def test_a_forest_draws_intervals_is_hollow_for_few_folds_and_says_what_was_not_
     said = [(text.get_text(), text.get_position()[1]) for text in ax.texts if text.get_text() == "not run"]
     assert said == [("not run", 1), ("not run", 2)]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(figures.FR_COLOUR)
+    assert ax.get_xlabel() == "points   ← better"
 
 
 def test_cumulative_sizes_end_at_one():
