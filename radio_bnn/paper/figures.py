@@ -30,12 +30,9 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s")
 ROW_MARKERS = ("o", "s", "D")
 FR_COLOUR = {"FRI": BLUE, "FRII": VERMILION, "hybrid": GREEN}
-<<<<<<< HEAD
 # Of curves against temperature that are apart from the others in kind.
 OWN_MARKER = {"from scratch": "s", "downward": "v", "label-free control": "D"}
-=======
 GROUP_COLOUR = {"confident": BLACK, "uncertain": ORANGE, "hybrid": GREEN}
->>>>>>> argument
 CREDIT = {
     "mirabest": "MiraBest; images: FIRST survey (Becker, White & Helfand 1995)",
     "simulated": "SIMULATED galaxies, not MiraBest",
