@@ -33,4 +33,5 @@ def test_a_cell_says_whether_it_was_run_planned_or_neither():
 def test_table_of_sets_by_hand():
     sets = {("confident", "one"): np.array([[1, 0], [1, 1], [0, 0], [1, 0]], bool), ("hybrid", "one"): np.eye(2) > 0}
     rows = conformal(sets, {"confident": np.array([0, 1, 0, 1]), "hybrid": None}).splitlines()[2:]
-    assert rows == ["| confident | one | 50 | 50 | 50 | 50 | 25 | 25 |", "| hybrid | one | – | – | – | 100 | 0 | 0 |"]
+    covered = " | ".join(x.replace(" ", NO_BREAK) for x in ("50 [7, 93]", "50 [1, 99]", "50 [1, 99]"))
+    assert rows == [f"| confident | one | {covered} | 50 | 25 | 25 |", "| hybrid | one | – | – | – | 100 | 0 | 0 |"]
