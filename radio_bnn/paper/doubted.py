@@ -112,11 +112,11 @@ def ranking_table(found: Mapping[str, Ranker], aurocs: Mapping[str, Mapping[str,
         if (of := aurocs[title]) is None:
             rows.append([title, *["not run"] * 5, "0"])
             continue
-        cells = [f"{of['uncertain'].interval():.2f}", _minus_first(title, found, aurocs)]
-        cells += [f"{of[name].interval():.2f}" for name in ("FRI", "FRII")]
-        [runs] = shared(ranker.runs)
-        cells.append("–" if ranker.uncertainty is None else f"{adjusted(runs, ranker.uncertainty).interval():+.2f}")
-        rows.append([title, *(cell.replace(" ", tables.NO_BREAK) for cell in cells), str(of["uncertain"].folds)])
+        each = [tables.foldable(of[name].interval(), ".2f") for name in ("uncertain", "FRI", "FRII")]
+        [runs], name = shared(ranker.runs), ranker.uncertainty
+        odds = "–" if name is None else tables.foldable(adjusted(runs, name).interval(), "+.2f")
+        folds = str(of["uncertain"].folds)
+        rows.append([title, each[0], _minus_first(title, found, aurocs), *each[1:], odds, folds])
     columns = ["AUROC", "minus the variance's", "FRI alone", "FRII alone", "adjusted log odds", "folds"]
     return tables.markdown(["ranked by", *columns], rows)
 
@@ -134,7 +134,7 @@ def _minus_first(title: str, found: Mapping[str, Ranker], aurocs: Mapping[str, M
         aurocs[name] if mine == both else rankings(found[name], both)
         for name, mine in zip((title, first), folds, strict=True)
     ]
-    return f"{crossval.difference(of[0]['uncertain'], of[1]['uncertain']).interval():+.2f}"
+    return tables.foldable(crossval.difference(*(each["uncertain"] for each in of)).interval(), "+.2f")
 
 
 # What a network's word is worth there

@@ -145,7 +145,7 @@ def signed(name: str) -> str:
 
 
 def _cell(found: Found | None, spec: str) -> str:
-    return "not run" if found is None else f"{found.interval:{spec}}".replace(" ", tables.NO_BREAK)
+    return "not run" if found is None else tables.foldable(found.interval, spec)
 
 
 def spoken(row: Row, names: Iterable[str]) -> str:

@@ -74,6 +74,11 @@ def _shown(interval: Interval, spec: str) -> str:
     return f"{interval:{spec}}".replace(" ", NO_BREAK)
 
 
+def foldable(interval: Interval, spec: str) -> str:
+    """A number with its interval that breaks between the two, in a table of many columns."""
+    return f"{interval:{spec}}".replace(", ", f",{NO_BREAK}")
+
+
 def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, first: str) -> str:
     """One column per series, {title: {row: number with interval}}, rows in the order of their appearance.
 
