@@ -274,6 +274,23 @@ def _check_galaxy(image: np.ndarray, name: str, code: int, member: str) -> None:
         raise ValueError(f"{member}: {name} is labelled {code}, its name says {match['code']}")
 
 
+def designation(name: str) -> str:
+    """A galaxy's position as astronomers name it, from its file name: J0812+4347, truncated, not rounded.
+
+    Raises ValueError for another name.
+    """
+    if (match := NAME.fullmatch(f"{name}.png")) is None:
+        raise ValueError(f"{name!r} is not a name of MiraBest, label_RA+DEC_redshift_size")
+    minutes = int(round(1000 * float(match["ra"])) * 4 // 1000)  # one degree of right ascension is four minutes
+    arcmin = int(round(1000 * abs(float(match["dec"]))) * 60 // 1000)
+    return f"J{minutes // 60:02d}{minutes % 60:02d}{match['dec'][0]}{arcmin // 60:02d}{arcmin % 60:02d}"
+
+
+def title(name: str) -> str:
+    """A galaxy's ``designation`` and, on a line below, the words of its label."""
+    return f"{designation(name)}\n{CLASSES[int(name[:3])]}"
+
+
 def _galaxies(images: np.ndarray, names: list[str], in_test_batch: np.ndarray) -> Galaxies:
     parsed = [NAME.fullmatch(name).groupdict() for name in names]
     columns = {key: np.array([float(row[key]) for row in parsed]) for key in ("ra", "dec", "redshift", "size")}

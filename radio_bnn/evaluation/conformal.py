@@ -7,6 +7,8 @@ is exact.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -70,17 +72,22 @@ def summarise_sets(sets: ArrayLike, labels: ArrayLike | None) -> SetSummary:
     return SetSummary(covered, *(100 * float(share.mean()) for share in (size == 1, size > 1, size == 0)))
 
 
-def coverage_range(n_calibration: int, n: int, *, alpha: float = 0.1, level: float = 0.95) -> Interval:
-    """Coverage in percent that n exchangeable galaxies show with one calibration set: its mean and central range.
+def coverage_range(sets: Sequence[tuple[int, int]], *, alpha: float = 0.1, level: float = 0.95) -> Interval:
+    """Coverage in percent that exchangeable galaxies show: its mean and central range.
 
-    The number covered is beta-binomial(n, k, n_calibration + 1 - k), k the rank of the threshold, if no scores are
-    equal. Few calibration galaxies make it wide: the guarantee is an average over calibration sets. Source: Vovk 2012.
+    ``sets`` holds pairs (calibration galaxies m, galaxies n), one for each calibration, taken as independent. Of one,
+    the number covered is beta-binomial(n, k, m + 1 - k), k the rank of the threshold, if no scores are equal. Few
+    calibration galaxies make it wide: the guarantee is an average over calibration sets. Source: Vovk 2012.
     """
     check_fraction("alpha", alpha)
     check_fraction("level", level)
-    rank = _rank(n_calibration, alpha)
-    if rank > n_calibration:
-        return Interval(100.0, 100.0, 100.0)
-    covered = betabinom(n, rank, n_calibration + 1 - rank)
-    tails = covered.ppf([(1 - level) / 2, (1 + level) / 2])
-    return Interval(*(float(100 * share / n) for share in (covered.mean(), *tails)))
+    chance = reduce(np.convolve, [_covered(m, n, alpha) for m, n in sets])
+    covered, below, tail = np.arange(len(chance)), chance.cumsum(), (1 - level) / 2
+    ends = covered @ chance, *np.searchsorted(below, [tail - 1e-12, 1 - tail - 1e-12])
+    return Interval(*(float(100 * share / covered[-1]) for share in ends))
+
+
+def _covered(m: int, n: int, alpha: float) -> np.ndarray:
+    """The probability of each number covered, (n + 1,)."""
+    rank = _rank(m, alpha)
+    return np.eye(n + 1)[n] if rank > m else betabinom(n, rank, m + 1 - rank).pmf(np.arange(n + 1))

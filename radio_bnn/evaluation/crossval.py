@@ -74,6 +74,19 @@ class Estimate:
         return Interval(self.value, self.value - float(half), self.value + float(half))
 
 
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a minus b, paired: both are of the same galaxies and networks' folds, resampled with the same seed.
+
+    Raises ValueError for estimates that do not fit together.
+    """
+    if a.resampled.shape != b.resampled.shape or a.folds != b.folds:
+        raise ValueError(
+            f"estimates on {a.folds} and {b.folds} folds with {len(a.resampled)} and {len(b.resampled)} resamples "
+            "cannot be paired"
+        )
+    return Estimate(a.value - b.value, a.resampled - b.resampled, a.by_fold - b.by_fold, a.test_share)
+
+
 def widest(*intervals: Interval) -> Interval:
     """The interval of the largest width, the first of equals."""
     return max(intervals, key=lambda interval: interval.high - interval.low)
@@ -241,11 +254,46 @@ def auroc(
     check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     of = UNCERTAINTIES[uncertainty].of
     low, high = [of(x) for x in certain], [of(x) for x in doubtful]
+    return ranking(low, high, ids, test_share=test_share, resamples=resamples, seed=seed)
+
+
+def ranking(
+    low: Sequence[np.ndarray],
+    high: Sequence[np.ndarray],
+    ids: Sequence[np.ndarray],
+    *,
+    test_share: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """``auroc`` of any numbers: those of a fold's test galaxies, (N_f,), and of its doubtful ones, (M_f,)."""
     weights = _weights([len(x) for x in low], ids, resamples, seed)
     found = []
     for a, b, (own, shared) in zip(low, high, weights, strict=True):
         above = (b[:, None] > a) + 0.5 * (b[:, None] == a)
         found.append(((shared @ above) * own).sum(axis=1) / (shared.sum(axis=1) * own.sum(axis=1)))
+    return _averaged(found, test_share)
+
+
+def averaged(
+    values: Sequence[np.ndarray],
+    counted: Sequence[np.ndarray],
+    ids: Sequence[np.ndarray],
+    *,
+    test_share: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """The mean over networks of numbers of galaxies that several networks score, of those that are ``counted``.
+
+    Of every fold values (M_f,), counted (M_f,) boolean, and ``ids`` (M_f,) that are equal for the same galaxy. A
+    resample draws the galaxies once for all networks: eight networks make no galaxy eight.
+    """
+    weights = _weights([1] * len(values), ids, resamples, seed)
+    found = []
+    for value, kept, (_, shared) in zip(values, counted, weights, strict=True):
+        total = shared @ kept.astype(float)
+        found.append(np.where(total > 0, (shared @ (value * kept)) / np.maximum(total, 1), np.nan))
     return _averaged(found, test_share)
 
 

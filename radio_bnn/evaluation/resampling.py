@@ -33,7 +33,22 @@ class Interval(NamedTuple):
     high: float
 
     def __format__(self, spec: str) -> str:
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        value, low, high = (_unsigned_zero(x, spec) for x in self)
+        return f"{value} [{low}, {high}]"
+
+
+def _unsigned_zero(x: float, spec: str) -> str:
+    """The number as text; what rounds to nothing is not written as a negative zero."""
+    text = f"{x:{spec}}"
+    return text if any(digit in "123456789" for digit in text) else f"{abs(x):{spec}}"
+
+
+def exact_interval(count: int, n: int, *, level: float = 0.95) -> Interval:
+    """The share ``count`` of ``n`` in percent, with its exact interval. Source: Clopper & Pearson 1934."""
+    check_count("n", n)
+    check_fraction("level", level)
+    ends = binomtest(count, n).proportion_ci(level, method="exact")
+    return Interval(100 * count / n, 100 * float(ends.low), 100 * float(ends.high))
 
 
 def percentiles(value: float, replicates: np.ndarray, level: float) -> Interval:

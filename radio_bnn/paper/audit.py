@@ -15,26 +15,29 @@ from scipy.stats import binom, norm
 from torch import Tensor, nn
 
 from radio_bnn.config import Config
+from radio_bnn.data.galaxies import Galaxies
 from radio_bnn.evaluation.metrics import METRICS, Metric
 from radio_bnn.evaluation.predictive import OVERLAPS, central_samples, expected_entropy, overlap_index, predictive_mean
 from radio_bnn.evaluation.resampling import Interval, calibrated_null, percentiles
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
-from radio_bnn.inference.objective import KL, negative_elbo
+from radio_bnn.inference.objective import KL, negative_elbo, pac2_variance
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.vi import network, objective
-from radio_bnn.model.inputs import rotated
+from radio_bnn.model.inputs import network_input, rotated
 from radio_bnn.model.layers import draw_weights, one_draw, posterior
 from radio_bnn.model.priors import TITLES, Prior, make_prior
 from radio_bnn.model.sparse import Windows
 from radio_bnn.paper import contrasts, tables
 from radio_bnn.paper.contrasts import Point
 from radio_bnn.paper.experiments import OBJECTIVES
+from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Run
 from radio_bnn.seeds import generator as stream
 
 LAYER = "fc1.weight"
+BOUND_PAIRS = 4  # pairs of draws behind one share of a gradient
 
 ESTIMATORS = {"closed": "exact KL divergence", "mc": "estimated from draws", "mc_detached": "as released (A1)"}
 
@@ -160,6 +163,40 @@ def variance_shares(
         released = variance_gradient(model, x, labels, bound, detached=True, generator=stream(0, "noise"))
         found[name] = each | {"as released (A2)": 100 * released}
     return found
+
+
+def variance_term(model: nn.Module, images: np.ndarray, labels: np.ndarray, *, draws: int) -> dict[str, float]:
+    """The expected NLL of images (N, H, W), and what both bounds subtract from it, sum V, in nats, by title.
+
+    The mean over ``draws`` pairs of independent draws of the weights, the same for all.
+    """
+    logits = predict(model, images, samples=2 * draws, generator=stream(0, "predict"))
+    chosen = torch.as_tensor(log_softmax(logits.astype(np.float64), axis=-1)[:, np.arange(len(labels)), labels])
+    bounds = {title: changes["objective"] == "pac2_t" for title, changes in OBJECTIVES.items() if changes}
+    terms = {t: pac2_variance(chosen[:draws], chosen[draws:], tight=tight) for t, tight in bounds.items()}
+    return {"NLL": float(-chosen.sum(1).mean())} | {t: float(term.sum(1).mean()) for t, term in terms.items()}
+
+
+def bound_table(records: Mapping[str, Posterior | None], galaxies: Galaxies, *, draws: int) -> str:
+    """What the bounds would change for stored networks on their own training ``galaxies``, one row each, as Markdown.
+
+    ``variance_term``, and the ``variance_share`` of PAC² in the gradient of the first minibatch.
+    """
+    rows, bounds = [], [title for title, changes in OBJECTIVES.items() if changes]
+    for title, record in records.items():
+        if record is None:
+            rows.append([title, *["not run"] * (2 + len(bounds))])
+            continue
+        config, model = record.config, execute.network(record)
+        config = replace(config, objective="pac2", precision="float32", estimator="shared")
+        terms = variance_term(model, galaxies.images, galaxies.labels, draws=draws)
+        x, y = galaxies.images[: config.batch_size], galaxies.labels[: config.batch_size]
+        share = variance_share(
+            model, network_input(x), torch.as_tensor(y), config, n_train=len(galaxies), draws=BOUND_PAIRS
+        )
+        rows.append([title, *(f"{term:.2f}" for term in terms.values()), f"{share:.2g}"])
+    subtracts = [f"{title} subtracts [nats]" for title in bounds]
+    return tables.markdown(["network", "NLL [nats]", *subtracts, "change of a gradient [%]"], rows)
 
 
 # A3: which network is kept
@@ -427,7 +464,7 @@ def stored_uce(runs: Sequence[Run]) -> dict[str, np.ndarray]:
 
 
 def budget(n_train: int, *, classes: int = 2) -> float:
-    """NLL of guessing, N ln C in nats: nll + T KL of a useful posterior is below it."""
+    """NLL of guessing, N ln C in nats: what labels cost whoever knows nothing of them."""
     return n_train * math.log(classes)
 
 
@@ -445,10 +482,10 @@ def nll_of_the_prior(prior: Prior, images: np.ndarray, labels: np.ndarray, *, dr
 
 
 def cost(history: Mapping[str, Sequence[float]], *, temperature: float, n_train: int, weights: int) -> dict[str, float]:
-    """The objective of the last epoch of a ``Fit.history`` in nats, term by term, beside its budget."""
+    """The objective of the last epoch of a ``Fit.history`` in nats, term by term, beside the NLL of guessing."""
     nll, kl = n_train * history["train_nll"][-1], weights * history["kl_per_weight"][-1]
-    whole = {"misfit: NLL of the training set": nll, "KL divergence": kl, "T × KL divergence": temperature * kl}
-    return whole | {"misfit + T × KL": nll + temperature * kl, "budget: NLL of guessing": budget(n_train)}
+    terms = {"NLL of the training galaxies": nll, "KL divergence": kl, "T × KL divergence": temperature * kl}
+    return terms | {"objective J": nll + temperature * kl, "guessing, N ln 2": budget(n_train)}
 
 
 def _gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from radio_bnn.config import Config
 from radio_bnn.evaluation import crossval
-from radio_bnn.evaluation.crossval import Estimate, Excess
+from radio_bnn.evaluation.crossval import Estimate
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.reliability import rejection_area
 from radio_bnn.evaluation.resampling import Interval
@@ -165,34 +165,6 @@ def scaled(points: Mapping[float, Point | None], factor: float) -> dict[float, P
 
 
 # Tables
-
-
-SCORES: Mapping[str, tuple[Any, str]] = {
-    "error [%]": ("error_percent", ".1f"),
-    "single-sample error [%]": ("single_sample_error_percent", ".1f"),
-    "NLL [nats]": ("nll", ".3f"),
-    "Brier score": ("brier", ".3f"),
-}
-CALIBRATION: Mapping[str, tuple[Any, str]] = {
-    "UCE [%]": ("uce_percent", ".1f"),
-    "UCE above its null [points]": (Excess(METRICS["uce_percent"]), "+.1f"),
-    "cUCE above its null [points]": (Excess(METRICS["classwise_uce_percent"]), "+.1f"),
-}
-
-BY_CLASS: Mapping[str, tuple[Any, str]] = {
-    f"{title} [points]": (Excess(METRICS[f"{name}_percent"]), "+.1f")
-    for title, name in {"FRI": "uce_fri", "FRII": "uce_frii", "cUCE": "classwise_uce"}.items()
-}
-
-
-def score_table(groups: Mapping[str, Runs], columns: Mapping[str, tuple[Any, str]] = SCORES, *, first: str) -> str:
-    """Held-out scores of each group with their intervals and the number of folds, one row each, as Markdown."""
-    rows = []
-    for name, runs in groups.items():
-        found = compare(runs=runs)
-        cells = _cells(found, columns, runs=1.0)
-        rows.append([name, *cells, str(found.folds) if found else "0"])
-    return tables.markdown([first, *columns, "folds"], rows)
 
 
 def rejection_rows(runs: Runs, orders: Mapping[str, str]) -> list[list[str]]:

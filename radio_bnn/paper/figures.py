@@ -28,7 +28,11 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s")
+ROW_MARKERS = ("o", "s", "D")
 FR_COLOUR = {"FRI": BLUE, "FRII": VERMILION, "hybrid": GREEN}
+# Of curves against temperature that are apart from the others in kind.
+OWN_MARKER = {"from scratch": "s", "downward": "v", "label-free control": "D"}
+GROUP_COLOUR = {"confident": BLACK, "uncertain": ORANGE, "hybrid": GREEN}
 CREDIT = {
     "mirabest": "MiraBest; images: FIRST survey (Becker, White & Helfand 1995)",
     "simulated": "SIMULATED galaxies, not MiraBest",
@@ -186,7 +190,7 @@ def densities(ax: Axes, grid: np.ndarray, log_density: Mapping[str, np.ndarray])
         ax.plot(grid, np.exp(values), color=look.colour, ls=look.line, lw=2, label=name)
     ax.set_xscale("symlog", linthresh=1e-3)
     ax.set(yscale="log", ylim=(1e-4, 1e3), xlabel="weight w (logarithmic beyond ±0.001)", ylabel="prior density p(w)")
-    ax.legend()
+    _legend_above(ax, ncols=3)
 
 
 def learning_curve(axes: Sequence[Axes], history: Mapping[str, Sequence[float]]) -> None:
@@ -198,7 +202,7 @@ def learning_curve(axes: Sequence[Axes], history: Mapping[str, Sequence[float]])
     likelihood.axhline(np.log(2), color=BLACK, lw=1, ls=":")
     likelihood.text(epoch[-1], np.log(2), "guessing: ln 2", ha="right", va="bottom", fontsize=8)
     likelihood.set(xlabel="epoch", ylabel="NLL [nats per galaxy]", ylim=(0, None))
-    likelihood.legend(loc="upper right")
+    _legend_above(likelihood, ncols=2)
     complexity.plot(epoch, history["kl_per_weight"], color=GREEN, marker="o", ms=3)
     complexity.set(xlabel="epoch", ylabel="KL [nats per weight]", ylim=(0, None))
 
@@ -232,14 +236,53 @@ def importance(ax: Axes, lost: Mapping[str, float], *, top: int = 8) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def intervals(ax: Axes, values: Mapping[str, tuple[float, float, float]], *, label: str) -> None:
-    """One number with its interval per row: {name: (value, low, high)}."""
-    for row, (_, (value, low, high), look) in enumerate(series(values)):
-        ax.plot([low, high], [row, row], color=look.colour, lw=2)
-        ax.plot(value, row, look.marker, color=look.colour, ms=7)
-    ax.set(yticks=range(len(values)), yticklabels=list(values), ylim=(len(values) - 0.5, -0.5), xlabel=label)
+BETTER = {"": "", "left": "   ← better", "right": "   better →"}
+
+
+def forest(
+    ax: Axes,
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    label: str,
+    reference: float,
+    colours: Mapping[str, str] | None = None,
+    better: str = "",
+    legend: bool = True,
+) -> None:
+    """Numbers with intervals, a row for each title: {row: {series: (interval, folds)}}, around a dotted reference.
+
+    A marker is hollow where not all folds are stored; an empty row says "not run". ``colours`` by series.
+    ``better``: "left" or "right", which the label then says, or "".
+    """
+    colours = colours or {name: BLUE for found in rows.values() for name in found}
+    marks = {name: ROW_MARKERS[place % len(ROW_MARKERS)] for place, name in enumerate(colours)}
+    ax.axvline(reference, color=BLACK, lw=1, ls=":")
+    for row, found in enumerate(rows.values()):
+        drawn = {name: of for name, of in found.items() if of is not None}
+        for place, (name, of) in enumerate(drawn.items()):
+            apart = 0.6 * ((place + 0.5) / len(drawn) - 0.5)
+            _whisker(ax, row + apart, of, colours[name], marks[name])
+        if not drawn:
+            ax.text(0.02, row, "not run", va="center", color="#555555", transform=ax.get_yaxis_transform())
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
+    ax.set_xlabel(f"{label}{BETTER[better]}")
     ax.locator_params(axis="x", nbins=6)
     ax.grid(axis="y", visible=False)
+    if legend and len(colours) > 1:
+        handles = [ax.plot([], [], marks[name], color=colour, label=name)[0] for name, colour in colours.items()]
+        _legend_above(ax, handles=handles, ncols=len(handles))
+
+
+def _whisker(ax: Axes, y: float, found: Any, colour: str, marker: str) -> None:
+    (value, low, high), folds = found
+    ax.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="butt")
+    ax.plot(value, y, marker, color=colour, ms=6.5, mew=1.5, mfc=colour if folds >= N_FOLDS else "white")
+
+
+def _legend_above(ax: Axes, **settings: Any) -> None:
+    """The legend above the axes, where it can hide nothing."""
+    style = {"borderaxespad": 0.2, "handletextpad": 0.4, "columnspacing": 1.2, "fontsize": 9}
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), **style | settings)
 
 
 Curve = Mapping[float, tuple[tuple[float, float, float], Sequence[float]] | None]
@@ -256,6 +299,7 @@ def against_temperature(
     """
     step = 0.3 / max(len(curves), 6)  # of a decade: many series must not reach the next temperature
     for place, (name, curve, (colour, line, marker)) in enumerate(series(curves)):
+        marker = OWN_MARKER.get(name, marker)
         apart = 10 ** (step * (place - (len(curves) - 1) / 2))
         places, points = zip(*sorted((t * apart, point) for t, point in curve.items()), strict=True)
         middle = [np.nan if point is None else point[0][0] for point in points]
@@ -278,6 +322,46 @@ def against_temperature(
         ax.set_yticks([])
     else:
         ax.set_yscale(yscale)
+
+
+Panels = Mapping[str, tuple[Mapping[str, Curve], float | None]]
+
+
+def by_temperature(
+    panels: Panels, *, logarithmic: Sequence[str] = (), shaded: Sequence[tuple[float, float]] = (), named: str = ""
+) -> Figure:
+    """``against_temperature`` of {label: (curves, score of guessing)}, one panel below the other on one axis.
+
+    The ticks are the temperatures that were planned. ``logarithmic``: labels of panels. ``shaded``: ranges of T, in
+    every panel, ``named`` in the legend.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(panels), 1, figsize=(6.4, 0.9 + 2.6 * len(panels)), sharex=True, squeeze=False)
+    for ax, (label, (curves, guessing)) in zip(axes.flat, panels.items(), strict=True):
+        scale = "log" if label in logarithmic else "linear"
+        against_temperature(ax, curves, label=label, guessing=guessing, yscale=scale)
+        for low, high in shaded:
+            ax.axvspan(low, high, color="#e4e4e4", zorder=0, lw=0, label=named)
+        ax.label_outer()
+        if scale == "log" and ax.get_yscale() == "log":
+            _plain_ticks(ax.yaxis)
+    planned = sorted({t for curves, _ in panels.values() for curve in curves.values() for t in curve})
+    axes.flat[-1].set_xticks(planned, [f"{t:g}" for t in planned])
+    axes.flat[-1].set_xticks([], minor=True)
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[1]))
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=2)
+    return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 times a power of ten, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:
@@ -382,7 +466,7 @@ def orbit(views: Sequence[np.ndarray], p_fri: Sequence[float], *, source: str) -
     """One galaxy turned by right angles, and below its mirror image, each with a network's probability of FRI."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 4, figsize=(8, 4.9))
+    figure, axes = plt.subplots(2, 4, figsize=(6.4, 4.5))
     for element, (ax, view, p) in enumerate(zip(axes.flat, views, p_fri, strict=True)):
         galaxy(ax, view, f"{90 * (element % 4)}°{', mirrored' * (element > 3)}\nP(FRI) = {p:.2f}")
     credit(figure, source)
@@ -404,11 +488,12 @@ def posterior_samples(axes: Sequence[Axes], probs: np.ndarray, title: str) -> No
 
 
 def cumulative(ax: Axes, values: Mapping[str, np.ndarray], *, label: str) -> None:
-    """The share of each group's galaxies below a value: {group: (N,)}."""
+    """The share of each group's galaxies below a value: {group: (N,)}; groups of GROUP_COLOUR have theirs."""
     for name, group, look in series(values):
         share = np.arange(len(group) + 1) / len(group)
         ends = np.concatenate([[0], np.sort(group)])
-        ax.step(ends, share, where="post", color=look.colour, ls=look.line, lw=2, label=f"{name} ({len(group)})")
+        colour = GROUP_COLOUR.get(name, look.colour)
+        ax.step(ends, share, where="post", color=colour, ls=look.line, lw=2, label=f"{name} ({len(group)})")
     ax.set(xlabel=label, ylabel="share of galaxies below", ylim=(0, 1.01), xlim=(0, None))
     ax.legend(loc="lower right")
 
@@ -421,35 +506,6 @@ def entropy_against_error(ax: Axes, p: np.ndarray) -> None:
     ax.plot(p, 2 * p, color=VERMILION, ls="--", lw=2, label="2 × error")
     ax.set(xlabel="probability of an error", ylabel="uncertainty, error (both 0 to 1)", xlim=(0, 0.5), ylim=(0, 1.02))
     ax.legend(loc="lower right")
-
-
-def calibration_by_class(
-    axes: Sequence[Axes], runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], panels: Mapping[str, str]
-) -> None:
-    """A calibration error per row and panel, one dot per network on the range of a perfectly calibrated network.
-
-    runs {row: the metrics of each network's run}; panels {title: metric without its ending "_percent"}. A row without
-    runs says "not run".
-    """
-    for ax, (title, metric) in zip(axes, panels.items(), strict=True):
-        for row, networks in enumerate(runs.values()):
-            step = 0.8 / max(len(networks), 1)
-            for place, scores in enumerate(networks):
-                _dot_on_null(ax, row - 0.4 + step * (place + 0.5), 0.8 * step, scores, metric)
-        right = max(ax.get_xlim()[1], 1)
-        for row in [row for row, networks in enumerate(runs.values()) if not networks]:
-            ax.text(right * 0.03, row, "not run", va="center", fontsize=8, color="#555555")
-        ax.set(xlim=(0, right), ylim=(len(runs) - 0.5, -0.5), yticks=range(len(runs)), yticklabels=list(runs))
-        ax.set(xlabel="UCE [%]", title=title)
-        ax.grid(axis="y", visible=False)
-
-
-def _dot_on_null(ax: Axes, y: float, height: float, scores: Mapping[str, Mapping[str, float]], metric: str) -> None:
-    null = scores.get(f"{metric}_null_percent")
-    if null:
-        ax.barh(y, null["high"] - null["low"], left=null["low"], height=height, color="#cccccc")
-        ax.plot([null["value"]] * 2, [y - height / 2, y + height / 2], color="#777777", lw=1.5)
-    ax.plot(scores[f"{metric}_percent"]["value"], y, "o", color=BLACK, ms=5)
 
 
 def reliability(ax: Axes, diagram: Sequence[np.ndarray], *, title: str = "") -> None:

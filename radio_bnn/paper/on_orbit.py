@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import torch
 from torch import nn
 
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.resolve import resolve
+from radio_bnn.model.inputs import orbit
 from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Record, check_galaxies, expect, expect_names, samples_of
 from radio_bnn.seeds import generator
@@ -55,20 +57,19 @@ class OnOrbit(Record):
             raise ValueError("galaxy_test names a galaxy twice")
 
 
-def largest_change(
-    model: nn.Module, images: np.ndarray, turned: np.ndarray, likelihood: str, *, samples: int = 20
-) -> float:
-    """The largest change of a predictive probability, 0..1, between two views of the same galaxies, (N, H, W) uint8.
+def largest_change(model: nn.Module, images: np.ndarray, likelihood: str, *, samples: int) -> float:
+    """The largest difference of a predictive probability, 0..1, between any two of a galaxy's eight views.
 
-    0 up to rounding for an orbit likelihood if the views are elements of D4: the average permutes its terms.
+    images (N, H, W) uint8. 0 up to rounding for an orbit likelihood: the average over D4 permutes its terms.
     """
+    views = [view.numpy() for view in orbit(torch.as_tensor(images))]
     found = [
         predictive_mean(
-            predict(model, x, samples=samples, likelihood=LIKELIHOODS[likelihood], generator=generator(0, "predict"))
+            predict(model, view, samples=samples, likelihood=LIKELIHOODS[likelihood], generator=generator(0, "predict"))
         )
-        for x in (images, turned)
+        for view in views
     ]
-    return float(np.abs(found[0] - found[1]).max())
+    return float(np.ptp(found, axis=0).max())
 
 
 def measure(posterior: Posterior) -> OnOrbit:

@@ -74,15 +74,17 @@ def reached(title: str) -> dict[float, float]:
 
 
 def table(title: str) -> str:
-    """J by temperature of every candidate for ``title``, with the sum that decides, as Markdown."""
+    """J at the coldest and the warmest T of every candidate for ``title``, with the sum that decides, as Markdown."""
     groups, found = experiments.candidates(title), measured(title)
-    header = ["rates of means, \u03c1", *(f"T = {c.temperature:g}" for c in next(iter(groups.values())))]
+    stages = next(iter(groups.values()))
+    ends = sorted({0, len(stages) - 1})
     rows, best = [], chosen(found)
     for name, values in found.items():
-        shown = ["not run"] * len(header[1:]) if values is None else [f"{value:.0f}" for value in values]
+        shown = ["not run" if values is None else f"{values[k]:.0f}" for k in ends]
         decides = "not run" if values is None else f"{total(values):.2f}"
         rows.append([f"**{name}**" if name == best else name, *shown, decides])
-    return tables.markdown([*header, "sum of log J"], rows)
+    header = ["rates of means and log σ", *(f"J at T = {stages[k].temperature:g}" for k in ends), "sum of log J"]
+    return tables.markdown(header, rows)
 
 
 def chosen_table() -> str:

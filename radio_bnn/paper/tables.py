@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from radio_bnn.evaluation.conformal import summarise_sets
-from radio_bnn.evaluation.resampling import Interval, contrast
+from radio_bnn.evaluation.resampling import Interval, contrast, exact_interval
 
 Columns = Mapping[str, tuple[str, str]]
 NO_BREAK = "\u00a0"
@@ -43,7 +43,7 @@ def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, 
 
 
 def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, np.ndarray | None]) -> str:
-    """Conformal sets in percent of galaxies: {(set of galaxies, kind of threshold): (N, 2) boolean}.
+    """Conformal sets {(set of galaxies, kind of threshold): (N, 2) boolean} in percent, coverage with exact intervals.
 
     labels {set of galaxies: (N,), or None where the galaxies are neither FRI nor FRII}.
     """
@@ -58,15 +58,25 @@ def conformal(sets: Mapping[tuple[str, str], np.ndarray], labels: Mapping[str, n
     rows = []
     for (name, kind), members in sets.items():
         true = labels[name]
-        covered, *sizes = summarise_sets(members, true)
-        by_class = [None if true is None else members[true == c, c].mean() * 100 for c in (0, 1)]
-        cells = [None if true is None else covered, *by_class, *sizes]
-        rows.append([name, kind, *("–" if cell is None else f"{cell:.0f}" for cell in cells)])
+        cells = ["–"] * 3 if true is None else _covered(members, true)
+        rows.append([name, kind, *cells, *(f"{size:.0f}" for size in summarise_sets(members, true)[1:])])
     return markdown(["galaxies", "threshold", *columns], rows)
+
+
+def _covered(members: np.ndarray, labels: np.ndarray) -> list[str]:
+    """Coverage of all galaxies and of those of each class, percent, with exact intervals; "–" where there are none."""
+    inside = members[np.arange(len(labels)), labels]
+    parts = [inside, *(inside[labels == c] for c in (0, 1))]
+    return [_shown(exact_interval(int(part.sum()), len(part)), ".0f") if len(part) else "–" for part in parts]
 
 
 def _shown(interval: Interval, spec: str) -> str:
     return f"{interval:{spec}}".replace(" ", NO_BREAK)
+
+
+def foldable(interval: Interval, spec: str) -> str:
+    """A number with its interval that breaks between the two, in a table of many columns."""
+    return f"{interval:{spec}}".replace(", ", f",{NO_BREAK}")
 
 
 def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, first: str) -> str:

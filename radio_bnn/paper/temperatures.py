@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
-from radio_bnn.paper.claims import COLLAPSED, GUESSES, LEARNS, METASTABLE
+from radio_bnn.paper.claims import ADVANTAGE, COLLAPSED, GUESSES, LEARNS, METASTABLE
 from radio_bnn.paper.contrasts import Point, Runs, along, shared
 from radio_bnn.paper.evidence import path_dependent, states
 from radio_bnn.runs.records import Run
@@ -20,7 +21,6 @@ QUANTITIES = {
     "training NLL [nats]": (lambda run: run.content["reached"]["nll"], ".0f"),
     "KL divergence [nats]": (lambda run: run.content["reached"]["complexity"], ",.0f"),
     "mean log σ": (lambda run: run.content["history"]["mean_rho"][-1], ".3f"),
-    "validation NLL [nats per galaxy]": (lambda run: run.metric("nll", "validation").value, ".3f"),
     "held-out NLL [nats per galaxy]": (lambda run: run.metric("nll").value, ".3f"),
 }
 
@@ -59,9 +59,9 @@ def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) ->
                 f"{t:g}",
                 str((1 + len(here[0].config.path)) * here[0].config.epochs),
                 _span([run.content["reached"]["objective"] for run in here], ".0f"),
-                _span(control, ".0f") if control else "not run",
-                _span([run.content["reached"]["nll"] for run in here], ".0f"),
-                f"{contrasts.point(here, 'nll').interval:.3f}",
+                f"{np.mean(control):.0f}" if control else "not run",
+                f"{np.mean([run.content['reached']['nll'] for run in here]):.0f}",
+                f"{contrasts.point(here, 'nll').interval:.2f}".replace(" ", tables.NO_BREAK),
                 _count(found.get(t, [])),
             ]
         )
@@ -69,25 +69,91 @@ def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) ->
     return tables.markdown(header, rows)
 
 
-def fold_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs], title: str) -> str:
-    """A quantity of every fold (rows) at each T (columns), Markdown: a name of QUANTITIES, or "state"."""
-    found, temperatures = states(ladder, controls), sorted(ladder)
-    folds = range(max(map(len, ladder.values())))
-    rows = []
-    for fold in folds:
-        cells = []
-        for t in temperatures:
-            run = ladder[t][fold] if fold < len(ladder[t]) else None
-            if run is None:
-                cells.append("not run")
-            elif title == "state":
-                place = sum(other is not None for other in ladder[t][:fold])
-                cells.append(found[t][place] if t in found else "no control")
-            else:
-                read, spec = QUANTITIES[title]
-                cells.append(f"{read(run):{spec}}")
-        rows.append([f"{fold}", *cells])
+def fold_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> str:
+    """Held-out NLL of every fold (rows) at each T (columns), set by what the fold does there, Markdown.
+
+    Plain where it learns, in italics where it is metastable, in brackets where it guesses, with a question mark
+    without a control.
+    """
+    look = {LEARNS: "{}", METASTABLE: "*{}*", GUESSES: "({})", None: "{} ?"}
+    cells: dict[int, dict[float, str]] = {}
+    for t, fold, run, reached in _trainings(ladder, controls):
+        cells.setdefault(fold, {})[t] = look[reached].format(f"{run.metric('nll').value:.2f}")
+    temperatures = sorted(ladder)
+    rows = [
+        [f"{fold}", *(cells.get(fold, {}).get(t, "not run") for t in temperatures)]
+        for fold in range(max(map(len, ladder.values())))
+    ]
     return tables.markdown(["fold", *(f"T = {t:g}" for t in temperatures)], rows)
+
+
+def _trainings(
+    ladder: Mapping[float, Runs], controls: Mapping[float, Runs]
+) -> Iterator[tuple[float, int, Run, str | None]]:
+    """(T, fold, run, state) of every stored training; the state is None at a T without any control."""
+    found = states(ladder, controls)
+    for t in sorted(ladder):
+        here = [(fold, run) for fold, run in enumerate(ladder[t]) if run is not None]
+        for (fold, run), reached in zip(here, found.get(t, [None] * len(here)), strict=True):
+            yield t, fold, run, reached
+
+
+def borders(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> dict[str, str | None]:
+    """In words for a chapter: up to which T every fold learns, from which T every fold guesses, and what is between.
+
+    "warmest", "guessing": temperatures; "metastable", "trainings": numbers of trainings, all told; "kept": the mean
+    held-out NLL of the metastable ones. None where there is nothing to say.
+    """
+    found = list(_trainings(ladder, controls))
+    by_t = {t: {reached for at, _, _, reached in found if at == t} for t, *_ in found}
+    learn, guess = ([t for t, here in by_t.items() if here == {state}] for state in (LEARNS, GUESSES))
+    kept = [run.metric("nll").value for _, _, run, reached in found if reached == METASTABLE]
+    return {
+        "warmest": f"{max(learn):g}" if learn else None,
+        "guessing": f"{min(guess):g}" if guess else None,
+        "metastable": f"{len(kept)}",
+        "trainings": f"{len(found)}",
+        "kept": f"{np.mean(kept):.2f}" if kept else None,
+    }
+
+
+def border_table(ladders: Mapping[str, Mapping[float, Runs]], controls: Mapping[float, Runs], *, first: str) -> str:
+    """``borders`` of each of several ladders, one row each, as Markdown."""
+    rows = []
+    for title, ladder in ladders.items():
+        found = borders(ladder, controls)
+        if found["trainings"] == "0":
+            rows.append([title, *["not run"] * 3, "0"])
+            continue
+        rows.append([title, *(found[name] or "none" for name in ("warmest", "guessing", "metastable", "trainings"))])
+    header = [first, "every fold learns up to T", "every fold guesses from T", "metastable", "trainings"]
+    return tables.markdown(header, rows)
+
+
+def without_advantage(
+    cost: Mapping[float, Point | None], control: Mapping[float, Point | None]
+) -> list[tuple[float, float]]:
+    """The ranges of T in which the mean J is not more than 2 % below that of the control, joined where they touch.
+
+    Between two temperatures that both have, log J is interpolated linearly in log T.
+    """
+    ranges: list[tuple[float, float]] = []
+    for a, b in pairwise(sorted(cost)):
+        ends = [_margin(cost[t], control.get(t)) for t in (a, b)]
+        if None in ends or max(ends) < 0:
+            continue
+        crossing = a * (b / a) ** (ends[0] / (ends[0] - ends[1])) if min(ends) < 0 else a
+        low, high = (a if ends[0] >= 0 else crossing), (b if ends[1] >= 0 else crossing)
+        joined = ranges.pop()[0] if ranges and ranges[-1][1] == low else low
+        ranges.append((joined, high))
+    return ranges
+
+
+def _margin(point: Point | None, control: Point | None) -> float | None:
+    """log of J over 0.98 times the control's, from 0 upward where learning does not pay."""
+    if point is None or control is None:
+        return None
+    return math.log(point.interval.value / ((1 - ADVANTAGE) * control.interval.value))
 
 
 def reached_table(groups: Mapping[str, Runs], *, first: str) -> str:
@@ -124,7 +190,10 @@ STATES = {LEARNS: "learn", METASTABLE: "metastable", GUESSES: "guess"}
 
 
 def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
-    """J at each T in every direction, mean and range of the folds, and where upward is not the lowest, Markdown."""
+    """J in nats at each T in every direction, mean and range of the folds; a star where upward is not the lowest.
+
+    Markdown; in brackets the number of folds.
+    """
     marked = path_dependent(ways)
     rows = []
     for t in sorted(ways["upward"]):
@@ -132,8 +201,8 @@ def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
         for title in ways:
             values = [run.content["reached"]["objective"] for run in ways[title][t] if run is not None]
             cells.append(f"{_span(values, '.0f')} [{len(values)}]" if values else "not run")
-        rows.append([f"{t:g}", *cells, "path-dependent" if t in marked else ""])
-    return tables.markdown(["T", *(f"{title}, J [nats]" for title in ways), ""], rows)
+        rows.append([f"{t:g}{' *' if t in marked else ''}", *cells])
+    return tables.markdown(["T", *ways], rows)
 
 
 def settled_table(longer: Runs, plain: Runs) -> str:
@@ -157,6 +226,17 @@ def settled_table(longer: Runs, plain: Runs) -> str:
         "settled",
     ]
     return tables.markdown(header, rows)
+
+
+def rounding(runs: Runs, twins: Runs) -> dict[str, str | None]:
+    """``runs`` minus their ``twins`` in another precision: held-out error and NLL with intervals, how many folds."""
+    found = contrasts.compare(runs=runs, twins=twins)
+    error, nll = (found and found.interval(name, runs=1.0, twins=-1.0) for name in ("error_percent", "nll"))
+    return {
+        "rounding_folds": f"{found.folds if found else 0}",
+        "rounding_error": error and f"{error:+.1f} points",
+        "rounding_nll": nll and f"{nll:+.3f} nats",
+    }
 
 
 def run_ways(ways: Mapping[str, Mapping[float, Runs]]) -> dict[str, Mapping[float, Runs]]:

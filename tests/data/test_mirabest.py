@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import requests
+from astropy.coordinates import Angle
 
 from radio_bnn.data import CLASSES, COUNTS, load, mirabest
+from radio_bnn.data.folds import committed_names
 from radio_bnn.data.mirabest import Archive, Unavailable, fetch, read
 
 INDEX = {code: index for index, code in enumerate(CLASSES)}
@@ -437,3 +439,15 @@ except mirabest.Unavailable:
     env = {k: v for k, v in os.environ.items() if k != "RADIO_BNN_DATA"} | {"RADIO_BNN_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_designations_are_the_truncated_positions_that_astropy_prints():
+    for name in committed_names():
+        ra, dec = float(name[4:11]), float(name[11:19])
+        sides = [Angle(ra + 1e-7, "deg").hms, Angle(abs(dec) + 1e-7, "deg").dms]
+        first, second = (f"{int(side[0]):02d}{int(side[1]):02d}" for side in sides)
+        assert mirabest.designation(name) == f"J{first}{name[11]}{second}"
+    assert mirabest.designation("100_123.251+043.797_0.1281_0034.09") == "J0813+4347"
+    assert mirabest.title("110_123.251+043.797_0.1281_0034.09") == "J0813+4347\nFRI uncertain, standard"
+    with pytest.raises(ValueError, match="'toy_1' is not a name of MiraBest"):
+        mirabest.designation("toy_1")

@@ -86,13 +86,22 @@ def test_coverage_range_is_that_of_simulated_scores():
     expected = betabinom(n, 28, 3)  # rank ceil(31 x 0.9) = 28
     distance = max(abs((covered <= k).mean() - expected.cdf(k)) for k in range(n + 1))
     assert distance < math.sqrt(math.log(2 / 1e-6) / (2 * trials))  # Dvoretzky-Kiefer-Wolfowitz
-    found = coverage_range(m, n, alpha=alpha)
+    found = coverage_range([(m, n)], alpha=alpha)
     assert found.value == pytest.approx(100 * 28 / 31)
     assert found[1:] == (100 * expected.ppf(0.025) / n, 100 * expected.ppf(0.975) / n)
 
 
+def test_more_calibrations_have_the_same_mean_and_a_smaller_range():
+    """The number covered by all of them is simulated: sums of independent beta-binomials."""
+    one, four = coverage_range([(30, 20)]), coverage_range([(30, 20)] * 4)
+    assert four.value == pytest.approx(one.value)
+    total = betabinom(20, 28, 3).rvs((20_000, 4), random_state=np.random.default_rng(0)).sum(axis=1)
+    np.testing.assert_allclose(four[1:], 100 * np.quantile(total, [0.025, 0.975]) / 80, atol=1.3)  # one galaxy
+    assert four.high - four.low < one.high - one.low
+
+
 def test_too_few_calibration_galaxies_cover_everything():
-    assert coverage_range(5, 100, alpha=0.1) == (100, 100, 100)
+    assert coverage_range([(5, 100)], alpha=0.1) == (100, 100, 100)
 
 
 def test_errors_name_the_value_and_what_was_expected():

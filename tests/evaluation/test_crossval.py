@@ -7,7 +7,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from radio_bnn.evaluation import crossval
-from radio_bnn.evaluation.crossval import Estimate, Excess, auroc, coefficient, paired_error_interval, pooled
+from radio_bnn.evaluation.crossval import (
+    Estimate,
+    Excess,
+    auroc,
+    averaged,
+    coefficient,
+    difference,
+    paired_error_interval,
+    pooled,
+    ranking,
+)
 from radio_bnn.evaluation.metrics import METRICS, Metric
 from radio_bnn.evaluation.predictive import predictive_entropy, predictive_variance
 
@@ -55,6 +65,23 @@ def test_a_group_differs_from_itself_by_exactly_nothing(statistic):
     logits, labels = folds()
     found = pooled(statistic, [(1.0, logits), (-1.0, logits)], labels, test_share=SHARE, resamples=50)
     assert found.value == 0 and not found.resampled.any() and tuple(found.interval()) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("statistic", ["nll", Excess(METRICS["uce_percent"])], ids=["score", "excess"])
+def test_two_estimates_pair_as_one_contrast_does(statistic):
+    (a, labels), (b, _) = folds(), folds(seed=50)
+    settings = {"labels": labels, "test_share": SHARE, "resamples": 40}
+    together = pooled(statistic, [(1.0, a), (-1.0, b)], **settings)
+    apart = difference(pooled(statistic, [(1.0, a)], **settings), pooled(statistic, [(1.0, b)], **settings))
+    assert apart.value == pytest.approx(together.value)
+    np.testing.assert_allclose(apart.resampled, together.resampled, atol=1e-12)
+    np.testing.assert_allclose(apart.by_fold, together.by_fold, atol=1e-12)
+
+
+def test_estimates_of_other_folds_do_not_pair():
+    one, two = (Estimate(0.0, np.zeros(9), np.zeros(n), SHARE) for n in (2, 3))
+    with pytest.raises(ValueError, match="on 2 and 3 folds"):
+        difference(one, two)
 
 
 def test_the_order_of_the_folds_changes_no_value():
@@ -196,6 +223,30 @@ def test_doubtful_galaxies_are_drawn_once_for_all_networks():
     other = [ids[0] + 100 * k for k in range(8)]
     apart = auroc("predictive_entropy", [certain[0]] * 8, [doubtful[0]] * 8, other, test_share=SHARE)
     assert same.value == apart.value and same.resampled.std() > 1.5 * apart.resampled.std()
+
+
+def test_a_ranking_of_uncertainties_is_their_auroc_and_turns_with_their_sign():
+    certain, doubtful, ids = doubt(4)
+    low, high = ([predictive_entropy(x) for x in side] for side in (certain, doubtful))
+    found = auroc("predictive_entropy", certain, doubtful, ids, test_share=SHARE, resamples=20)
+    same = ranking(low, high, ids, test_share=SHARE, resamples=20)
+    assert same.value == found.value and np.array_equal(same.resampled, found.resampled)
+    turned = ranking([-x for x in low], [-x for x in high], ids, test_share=SHARE, resamples=20)
+    np.testing.assert_allclose(turned.by_fold, 1 - found.by_fold)
+
+
+def test_a_mean_over_networks_counts_what_it_is_told_to():
+    values, counted = [np.array([1.0, 2.0, 9.0]), np.array([4.0, 6.0])], [np.array([True, True, False])] * 2
+    found = averaged(values, [counted[0], np.ones(2, bool)], [np.arange(3), np.arange(2)], test_share=SHARE)
+    assert found.by_fold == pytest.approx([1.5, 5.0]) and found.value == pytest.approx(3.25)
+
+
+def test_more_networks_of_the_same_galaxies_do_not_make_a_mean_surer():
+    value, ids = np.random.default_rng(0).normal(size=50), np.arange(50)
+    one = averaged([value], [value < 9], [ids], test_share=SHARE)
+    eight = averaged([value] * 8, [value < 9] * 8, [ids] * 8, test_share=SHARE)
+    assert eight.resampled_interval() == pytest.approx(one.resampled_interval())
+    assert one.resampled.std() == pytest.approx(value.std() / np.sqrt(50), rel=0.1)
 
 
 def test_the_auroc_of_noise_covers_one_half():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy
 from scenarios import HAND, HAND_LABELS, calibrated, logits_of, predictions
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from radio_bnn.evaluation import resampling
 from radio_bnn.evaluation.metrics import CALIBRATION, METRICS, Metric, auroc_of, uce, uce_of
 from radio_bnn.evaluation.predictive import mutual_information, predictive_entropy, predictive_mean
-from radio_bnn.evaluation.resampling import Interval, bootstrap, calibrated_null, contrast, summarise
+from radio_bnn.evaluation.resampling import Interval, bootstrap, calibrated_null, contrast, exact_interval, summarise
 
 LN2 = math.log(2)
 FIRST_LOGIT = Metric(lambda logits, _: (logits[0, :, 0],), needs_labels=False)
@@ -47,6 +47,20 @@ def plainly(statistic, terms, labels, *, strata, resamples, seed, level=0.95):
 
 def test_interval_format():
     assert f"{Interval(11.54, 6.7, 17.31):.1f}" == "11.5 [6.7, 17.3]"
+
+
+def test_what_rounds_to_nothing_has_no_negative_sign():
+    assert f"{Interval(-0.01, -4.0, 0.04):.1f}" == "0.0 [-4.0, 0.0]"
+    assert f"{Interval(-0.01, -0.2, 0.04):+.1f}" == "+0.0 [-0.2, +0.0]"
+
+
+def test_the_exact_interval_solves_the_binomial_tails():
+    found = exact_interval(7, 20)
+    assert found.value == 35
+    assert binom.sf(6, 20, found.low / 100) == pytest.approx(0.025)
+    assert binom.cdf(7, 20, found.high / 100) == pytest.approx(0.025)
+    assert exact_interval(0, 20).low == 0 and exact_interval(20, 20).high == 100
+    assert exact_interval(0, 20).high == pytest.approx(100 * (1 - 0.025 ** (1 / 20)))
 
 
 # One run

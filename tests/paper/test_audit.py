@@ -7,6 +7,7 @@ import pytest
 import torch
 from scenarios import calibrated as calibrated_run
 from scenarios import images, network, recorded
+from scipy.special import softmax
 from torch import nn
 
 from radio_bnn.config import Config
@@ -119,6 +120,22 @@ def test_a2_the_share_is_that_of_a_minibatch_of_the_training_set():
     whole, noise = replace(config, temperature=0.05), generator(0, "noise")
     alone = [variance_gradient(network(), X, Y, whole, detached=False, generator=noise) for _ in range(3)]
     assert share == pytest.approx((100 * np.median(alone), 100 * min(alone), 100 * max(alone)))
+
+
+def test_a2_the_variance_term_is_a_quarter_of_the_squared_difference_of_two_draws():
+    pictures, labels, model = images(6), np.arange(6) % 2, network().float()
+    with torch.no_grad():
+        model.fc3.weight_rho.fill_(-1.0)
+    found = audit.variance_term(model, pictures, labels, draws=3)
+    chosen = softmax(predict(model, pictures, samples=6, generator=generator(0, "predict")), -1)[:, range(6), labels]
+    expected = [sum((chosen[k, n] - chosen[k + 3, n]) ** 2 / 4 for n in range(6)) for k in range(3)]
+    assert found["PAC²"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert found["PAC²ₜ"] > found["PAC²"] > 1e-3
+    assert found["NLL"] == pytest.approx(-np.log(chosen).sum(1).mean(), rel=1e-4)
+
+
+def test_a_network_that_is_not_stored_reads_not_run():
+    assert audit.bound_table({"T = 0.1": None}, None, draws=1).splitlines()[2].count("not run") == 4
 
 
 def test_a2_as_released_the_share_is_nothing():

@@ -27,13 +27,6 @@ def test_a_curve_pools_metrics_with_intervals_and_shows_histories_with_the_range
     assert point.interval.low < point.interval.value < point.interval.high
 
 
-def test_a_table_of_scores_counts_the_folds_and_says_what_was_not_run():
-    text = contrasts.score_table({"a": [*runs(), None], "b": [None]}, {"NLL": ("nll", ".2f")}, first="prior")
-    lines = text.splitlines()
-    assert lines[0] == "| prior | NLL | folds |" and lines[2].endswith("| 3 |") and lines[3] == "| b | not run | 0 |"
-    assert NO_BREAK in lines[2]
-
-
 def test_a_group_does_not_differ_from_itself_in_the_table():
     same = runs()
     text = contrasts.difference_table({"a": same, "b": same, "c": [None]}, {"NLL": ("nll", "+.2f")})

@@ -84,13 +84,6 @@ def test_a_number_under_every_protocol_is_hollow_on_few_folds_and_absent_where_n
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two", "three"]
 
 
-def test_every_interval_has_its_row():
-    _, ax = plt.subplots()
-    figures.intervals(ax, {str(i): (i, i - 1, i + 1) for i in range(12)}, label="error [%]")
-    assert [line.get_xdata()[0] for line in ax.lines[1::2]] == list(range(12))
-    assert len(ax.get_yticklabels()) == 12
-
-
 def test_where_there_are_fewer_galaxies_than_panels_all_are_shown():
     g = galaxies()
     figure = figures.side_by_side(g, g, source="simulated", n=4, skip=12)
@@ -114,11 +107,19 @@ def test_densities_draw_what_they_are_given():
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 2, 1])
 
 
-def test_intervals_draw_value_and_ends():
+def test_a_forest_draws_intervals_is_hollow_for_few_folds_and_says_what_was_not_run():
     _, ax = plt.subplots()
-    figures.intervals(ax, {"x": (2.0, 1.0, 4.0)}, label="error [%]")
-    assert list(ax.lines[0].get_xdata()) == [1.0, 4.0]
-    assert list(ax.lines[1].get_xdata()) == [2.0]
+    rows = {"a": {"FRI": ((2.0, 1.0, 4.0), 8), "FRII": ((3.0, 2.0, 5.0), 3)}, "b": {}, "c": {"FRI": None}}
+    figures.forest(ax, rows, label="points", reference=0.5, colours=figures.FR_COLOUR, better="left")
+    reference, first, value, second, other = ax.lines[:5]
+    assert list(reference.get_xdata()) == [0.5, 0.5]
+    assert (list(first.get_xdata()), list(second.get_xdata())) == ([1.0, 4.0], [2.0, 5.0])
+    assert value.get_markerfacecolor() == figures.BLUE and other.get_markerfacecolor() == "white"
+    assert value.get_ydata()[0] < 0 < other.get_ydata()[0]
+    said = [(text.get_text(), text.get_position()[1]) for text in ax.texts if text.get_text() == "not run"]
+    assert said == [("not run", 1), ("not run", 2)]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(figures.FR_COLOUR)
+    assert ax.get_xlabel() == "points   ← better"
 
 
 def test_cumulative_sizes_end_at_one():
@@ -157,6 +158,28 @@ def test_curves_without_any_record_say_so():
     figures.against_temperature(ax, {"a": {0.1: None, 1.0: None}}, label="KL", yscale="log")
     figure.canvas.draw()
     assert [text.get_text() for text in ax.texts] == ["not run"]
+
+
+def test_panels_share_an_axis_that_names_the_temperatures_that_were_planned():
+    panels = {"J": ({"a": CURVE, "downward": {0.1: None, 0.5: None}}, 1.0), "NLL": ({"a": CURVE}, None)}
+    figure = figures.by_temperature(panels, logarithmic=["J"], shaded=[(0.2, 0.6)], named="shaded")
+    figure.canvas.draw()
+    above, below = figure.axes
+    assert above.get_xlim() == below.get_xlim() and above.get_yscale() == "log" and below.get_yscale() == "linear"
+    assert [label.get_text() for label in below.get_xticklabels()] == ["0.1", "0.5", "1"]
+    assert not above.get_xlabel() and below.get_xlabel() == "temperature T"
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "downward", "shaded"]
+    for ax in figure.axes:
+        [span] = ax.patches
+        assert (span.get_x(), span.get_width()) == (0.2, pytest.approx(0.4))
+    assert {line.get_marker() for line in above.lines if line.get_label() == "downward"} == {"v"}
+
+
+def test_panels_without_any_record_are_drawn():
+    figure = figures.by_temperature({"J": ({"a": {0.1: None, 1.0: None}}, 1.0)}, logarithmic=["J"])
+    figure.canvas.draw()
+    assert "not run" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_ratios_and_an_orbit_show_everything_they_are_given():
@@ -230,18 +253,6 @@ def test_entropy_lies_above_twice_the_error_and_meets_it_at_the_ends():
     entropy, error = (line.get_ydata() for line in ax.lines)
     np.testing.assert_allclose(entropy, [0, 0.5, 1], atol=1e-3)  # H(0.11) is half a bit
     assert entropy[1] > error[1] == 0.22
-
-
-def test_calibration_by_class_draws_every_seed_and_says_what_was_not_run():
-    _, axes = plt.subplots(1, 1, squeeze=False)
-    seed = {"uce_percent": {"value": 9.0}, "uce_null_percent": {"value": 5.0, "low": 2.0, "high": 8.0}}
-    without_null = {"uce_percent": {"value": 12.0}}
-    figures.calibration_by_class(axes[0], {"a": [seed, without_null], "b": []}, {"all": "uce"})
-    [bar] = axes[0, 0].patches
-    assert (bar.get_x(), bar.get_width()) == (2, 6)
-    assert [line.get_xdata()[0] for line in axes[0, 0].lines if line.get_marker() == "o"] == [9, 12]
-    [text] = axes[0, 0].texts
-    assert (text.get_text(), text.get_position()[1]) == ("not run", 1)
 
 
 def test_reliability_draws_points_bars_and_counts():

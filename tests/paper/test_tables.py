@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.paper.tables import NO_BREAK, by_column, conformal, differences, markdown
+from radio_bnn.paper.tables import NO_BREAK, by_column, conformal, differences, foldable, markdown
 
 
 def test_a_table_has_one_line_per_row_below_its_header():
@@ -33,4 +33,9 @@ def test_a_cell_says_whether_it_was_run_planned_or_neither():
 def test_table_of_sets_by_hand():
     sets = {("confident", "one"): np.array([[1, 0], [1, 1], [0, 0], [1, 0]], bool), ("hybrid", "one"): np.eye(2) > 0}
     rows = conformal(sets, {"confident": np.array([0, 1, 0, 1]), "hybrid": None}).splitlines()[2:]
-    assert rows == ["| confident | one | 50 | 50 | 50 | 50 | 25 | 25 |", "| hybrid | one | – | – | – | 100 | 0 | 0 |"]
+    covered = " | ".join(x.replace(" ", NO_BREAK) for x in ("50 [7, 93]", "50 [1, 99]", "50 [1, 99]"))
+    assert rows == [f"| confident | one | {covered} | 50 | 25 | 25 |", "| hybrid | one | – | – | – | 100 | 0 | 0 |"]
+
+
+def test_a_foldable_number_breaks_before_its_interval_alone():
+    assert foldable(Interval(0.5, 0.25, 0.75), ".2f").split(" ") == ["0.50", f"[0.25,{NO_BREAK}0.75]"]
