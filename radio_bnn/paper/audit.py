@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from radio_bnn.config import Config
 from radio_bnn.data.galaxies import Galaxies
-from radio_bnn.evaluation.metrics import METRICS, Metric
-from radio_bnn.evaluation.predictive import OVERLAPS, central_samples, expected_entropy, overlap_index, predictive_mean
+from radio_bnn.evaluation.metrics import METRICS, Metric, central_uce
+from radio_bnn.evaluation.predictive import OVERLAPS, expected_entropy, overlap_index, predictive_mean
 from radio_bnn.evaluation.resampling import Interval, calibrated_null, percentiles
 from radio_bnn.inference.likelihood import categorical
 from radio_bnn.inference.method import Batch
@@ -310,12 +310,6 @@ def mixture_densities(names: Sequence[str], w: Tensor) -> dict[str, tuple[Tensor
 # A5: names
 
 
-def central(share: float) -> Metric:
-    """The UCE of the ``central_samples``."""
-    uce = METRICS["uce_percent"]
-    return Metric(lambda logits, labels: uce.columns(central_samples(logits, share=share), labels), uce.reduce)
-
-
 def minus(a: Metric, b: Metric) -> Metric:
     """a - b on the same galaxies, of two metrics with equally many columns."""
     return Metric(
@@ -331,8 +325,8 @@ NAMED: Mapping[str, tuple[Metric, Metric, str]] = {
         Metric(lambda logits, _: (expected_entropy(logits, as_released=True),)),
         ".3f",
     ),
-    "UCE on 90 % of the draws [%]": (central(0.90), central(0.64), ".1f"),
-    "UCE on all draws [%]": (METRICS["uce_percent"], central(0.64), ".1f"),
+    "UCE on 90 % of the draws [%]": (central_uce(share=0.90), central_uce(), ".1f"),
+    "UCE on all draws [%]": (METRICS["uce_percent"], central_uce(), ".1f"),
 }
 
 
@@ -348,7 +342,7 @@ def named_table(runs: Sequence[Run | None]) -> str:
 
 def uce_by_share(runs: Sequence[Run], shares: Sequence[float]) -> np.ndarray:
     """The UCE in percent of the test galaxies on each central share of the draws, (runs, shares)."""
-    metrics = [central(share) for share in shares]
+    metrics = [central_uce(share=share) for share in shares]
     return np.array([[m(run.logits_of("test"), run.labels["test"].astype(int)) for m in metrics] for run in runs])
 
 

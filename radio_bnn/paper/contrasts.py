@@ -190,4 +190,4 @@ def _cells(found: Comparison | None, columns: Mapping[str, tuple[Any, str]], **f
     if found is None:
         return ["not run"] * len(columns)
     intervals = {title: found.interval(statistic, **factors) for title, (statistic, _) in columns.items()}
-    return [f"{intervals[title]:{spec}}".replace(" ", tables.NO_BREAK) for title, (_, spec) in columns.items()]
+    return [tables.unbroken(intervals[title], spec) for title, (_, spec) in columns.items()]

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radio_bnn.data import validation_halves
 from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.conformal import conformal_sets, coverage_range
@@ -23,7 +22,7 @@ from radio_bnn.evaluation.reliability import Reliability, reliability
 from radio_bnn.evaluation.resampling import Interval, exact_interval
 from radio_bnn.paper import tables
 from radio_bnn.paper.contrasts import DOUBTED, TRUSTED, Runs, compare, shared, side, test_share
-from radio_bnn.paper.evidence import adjusted
+from radio_bnn.paper.evidence import adjusted, calibrating
 from radio_bnn.paper.readings import Found
 from radio_bnn.runs.records import Run
 
@@ -200,12 +199,8 @@ def worth_table(runs: Sequence[Run]) -> str:
     rows = []
     for title, (_, spec) in WORTH.items():
         found = [worth(runs, title, scored) for scored in (TRUSTED, DOUBTED)]
-        rows.append([title, *("–" if e is None else _interval(e.interval(), spec) for e in found)])
+        rows.append([title, *("–" if e is None else tables.unbroken(e.interval(), spec) for e in found)])
     return tables.markdown(["", "confident galaxies", "uncertain galaxies"], rows)
-
-
-def _interval(interval: Interval, spec: str) -> str:
-    return f"{interval:{spec}}".replace(" ", tables.NO_BREAK)
 
 
 def spoken(runs: Sequence[Run], *, alpha: float) -> dict[str, str]:
@@ -249,17 +244,9 @@ def sets(runs: Sequence[Run], scored: str, *, alpha: float, per_class: bool = Fa
     """Conformal sets (N, 2) of the galaxies of ``judged_once``, calibrated by network on its validation galaxies."""
     found = []
     for run in runs:
-        given, labels = calibrating(run)
         logits = run.logits_of(scored)[:, once(run, scored)]
-        found.append(conformal_sets((given, labels), logits, alpha=alpha, class_conditional=per_class))
+        found.append(conformal_sets(calibrating(run), logits, alpha=alpha, class_conditional=per_class))
     return np.concatenate(found)
-
-
-def calibrating(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels of the half of the validation galaxies that calibrates."""
-    labels = run.labels["validation"]
-    _, kept = validation_halves(len(labels))
-    return run.logits_of("validation")[:, kept], labels[kept]
 
 
 def coverage(runs: Sequence[Run], scored: str = DOUBTED, *, alpha: float, per_class: bool = False) -> Interval:

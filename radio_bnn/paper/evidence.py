@@ -18,7 +18,7 @@ from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
 from radio_bnn.evaluation.conformal import conformal_sets, summarise_sets
 from radio_bnn.evaluation.crossval import Estimate, Excess
-from radio_bnn.evaluation.predictive import predictive_entropy, predictive_mean
+from radio_bnn.evaluation.predictive import predictive_entropy
 from radio_bnn.paper import experiments, pruning
 from radio_bnn.paper.claims import (
     ADVANTAGE,
@@ -79,7 +79,7 @@ def states_of(protocol: str, ladder: Mapping[float, Runs]) -> States:
     A protocol with T = 0.01 and 1 alone has them by the training NLL alone, so that none is metastable: it ends far
     from the optimum of its objective, which says nothing of what guessing would cost.
     """
-    if set(experiments.PROTOCOLS[protocol]().ladder) == {experiments.COLD, experiments.WARM}:
+    if experiments.PROTOCOLS[protocol]().has_two_temperatures:
         found = {t: [_state(run, math.inf) for run in runs if run] for t, runs in ladder.items()}
         return {t: of_folds for t, of_folds in found.items() if of_folds}
     return states(ladder, along(experiments.controls()))
@@ -87,7 +87,17 @@ def states_of(protocol: str, ladder: Mapping[float, Runs]) -> States:
 
 def _state(run: Run, control: float) -> str:
     reached = run.content["reached"]
-    return state(reached["nll"], reached["objective"], control, guessing=reached["galaxies"] * math.log(2))
+    return state(reached["nll"], reached["objective"], control, guessing=guessing(run))
+
+
+def guessing(run: Run) -> float:
+    """What guessing pays for the training galaxies of a run, N ln 2, in nats."""
+    return run.content["reached"]["galaxies"] * math.log(2)
+
+
+def over_guessing(run: Run, quantity: str = "nll") -> float:
+    """What a training has reached of a quantity in nats, over N ln 2."""
+    return run.content["reached"][quantity] / guessing(run)
 
 
 def unsettled(title: str, found: States, at: Sequence[float]) -> list[str]:
@@ -149,10 +159,7 @@ def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
 # Every claim
 
 
-CHAPTERS = "the chapters'"
-
-
-def evidence(claim: str, protocol: str = CHAPTERS) -> Evidence:
+def evidence(claim: str, protocol: str = experiments.CHAPTERS_OWN) -> Evidence:
     """What the stored records say of a claim, those of one of ``experiments.PROTOCOLS``; empty if it has none for it.
 
     What stands beside comes from the chapters' protocol alone. Raises KeyError for a claim that nothing is read for.
@@ -160,7 +167,7 @@ def evidence(claim: str, protocol: str = CHAPTERS) -> Evidence:
     return READ[claim](protocol)
 
 
-def cold_runs(protocol: str = CHAPTERS, prior: str = "gaussian", kind: type = Run) -> list[Any]:
+def cold_runs(protocol: str = experiments.CHAPTERS_OWN, prior: str = "gaussian", kind: type = Run) -> list[Any]:
     """The stored records of a protocol at T = 0.01, in the order of the folds; None where one is not stored."""
     return stored(experiments.PROTOCOLS[protocol]().cold.get(prior, []), kind)
 
@@ -178,7 +185,7 @@ def _c1(protocol: str) -> Evidence:
         f"AUROC of the {name.replace('_', ' ')}": _shown(doubt(runs, name), ".2f")
         for name in ("predictive_entropy", "mutual_information")
     }
-    if point and protocol == CHAPTERS:
+    if point and protocol == experiments.CHAPTERS_OWN:
         beside["AUROC of the entropy of one deterministic network"] = _shown(doubt(point, "predictive_entropy"), ".2f")
     return _at_cold(protocol, found, len(runs), lacking(every), beside=beside | trust(runs))
 
@@ -227,23 +234,16 @@ def trust(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def trusted(runs: Sequence[Run]) -> dict[str, str]:
-    """Error, mean confidence, NLL and coverage on the uncertain galaxies, means of the networks, in words by name."""
-    confidence = [predictive_mean(run.logits_of(DOUBTED)).max(axis=1).mean() for run in runs]
-    return {
-        "trust_error": f"{np.mean([run.metric('error_percent', DOUBTED).value for run in runs]):.0f} %",
-        "trust_confidence": f"{100 * np.mean(confidence):.0f} %",
-        "trust_nll": f"{np.mean([run.metric('nll', DOUBTED).value for run in runs]):.2f} nats",
-        "trust_coverage": f"{np.mean([_coverage(run) for run in runs]):.0f} %",
-    }
+def calibrating(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of the half of the validation galaxies that calibrates."""
+    labels = run.labels["validation"]
+    _, kept = validation_halves(len(labels))
+    return run.logits_of("validation")[:, kept], labels[kept]
 
 
 def _coverage(run: Run) -> float:
     """The share of the uncertain galaxies whose class their conformal set holds, percent."""
-    labels = run.labels["validation"]
-    _, kept = validation_halves(len(labels))
-    given = run.logits_of("validation")[:, kept], labels[kept]
-    sets = conformal_sets(given, run.logits_of(DOUBTED), alpha=1 - PROMISED)
+    sets = conformal_sets(calibrating(run), run.logits_of(DOUBTED), alpha=1 - PROMISED)
     return summarise_sets(sets, run.labels[DOUBTED])[0]
 
 
@@ -265,7 +265,7 @@ def _c2(protocol: str) -> Evidence:
     beside = {f"NLL {title}": said for title, said in unseen(found, sparse=1.0, gaussian=-1.0).items()}
     if GUESSES in (reached := own.get(experiments.COLD, [])):
         beside["the Laplace mixture guesses"] = f"in {reached.count(GUESSES)} of {len(reached)} folds"
-    for title, runs in along(experiments.matched()).items() if protocol == CHAPTERS else ():
+    for title, runs in along(experiments.matched()).items() if protocol == experiments.CHAPTERS_OWN else ():
         other = "gaussian" if title.startswith("Laplace") else sparse
         pair = compare(a=runs, b=groups[other])
         if pair:
@@ -278,7 +278,7 @@ def _c2(protocol: str) -> Evidence:
     return _at_cold(protocol, estimates, found.folds, missing, metastable=metastable, beside=beside)
 
 
-def pruned(protocol: str = CHAPTERS) -> list[Pruning]:
+def pruned(protocol: str = experiments.CHAPTERS_OWN) -> list[Pruning]:
     """The pruning records of a protocol's networks at T = 0.01, those that are stored."""
     return [record for record in cold_runs(protocol, kind=Pruning) if record is not None]
 
@@ -305,7 +305,7 @@ def _c3(protocol: str) -> Evidence:
 
 def _fisher(protocol: str) -> str:
     """The ranking that a protocol calls Fisher information: as released it is Adam's second moment."""
-    return "released_fisher" if protocol == "as released" else "fisher"
+    return "released_fisher" if protocol == experiments.RELEASED else "fisher"
 
 
 def _c4(protocol: str) -> Evidence:
@@ -394,15 +394,16 @@ def _at_cold(
 
 
 def _c6(protocol: str) -> Evidence:
-    ladder = along(experiments.PROTOCOLS[protocol]().ladder)
+    plan = experiments.PROTOCOLS[protocol]()
+    ladder = along(plan.ladder)
     found, missing = states_of(protocol, ladder), lacking(*ladder.values())
-    if set(ladder) == {experiments.COLD, experiments.WARM}:
+    if plan.has_two_temperatures:
         return _at_two_temperatures(ladder, found, missing)
     read = cold_effect(ladder, found)
     if read is None or experiments.WARM not in found:
         return Evidence(lacking=missing, states={"ELBO": found})
     estimates, folds, beside, vacuous = read
-    if protocol == CHAPTERS:
+    if protocol == experiments.CHAPTERS_OWN:
         beside |= _other_ways()
     metastable = unsettled("Gaussian", found, [experiments.WARM])
     return Evidence(estimates, folds, missing, {"ELBO": found}, metastable, vacuous, beside)
@@ -477,7 +478,7 @@ UNSEEN = {
 
 
 def _c7(protocol: str) -> Evidence:
-    if protocol != CHAPTERS:
+    if protocol != experiments.CHAPTERS_OWN:
         return Evidence()
     ladders = {title: along(groups) for title, groups in experiments.objectives().items()}
     controls = along(experiments.controls())
@@ -496,7 +497,7 @@ def _c7(protocol: str) -> Evidence:
 
 
 def _c8a(protocol: str) -> Evidence:
-    if protocol != CHAPTERS:
+    if protocol != experiments.CHAPTERS_OWN:
         return Evidence()
     groups = experiments.orbit()
     trained, plain = stored(groups["D4 orbit"]), stored(groups["none"], OnOrbit)
@@ -511,7 +512,7 @@ def _c8a(protocol: str) -> Evidence:
 
 
 def _c8b(protocol: str) -> Evidence:
-    if protocol != CHAPTERS:
+    if protocol != experiments.CHAPTERS_OWN:
         return Evidence()
     ladders, controls = {t: along(g) for t, g in experiments.augmentations().items()}, along(experiments.controls())
     titles = {"D4": "random D4", "rotation": "random rotation"}

@@ -164,6 +164,11 @@ class Protocol(NamedTuple):
     cold: dict[str, Group]
     ladder: dict[float, Group]
 
+    @property
+    def has_two_temperatures(self) -> bool:
+        """Whether it has T = 0.01 and 1 alone."""
+        return set(self.ladder) == {COLD, WARM}
+
 
 def each_from_the_start(
     recipe: Callable[..., Config], folds: Iterable[int], *, temperatures: Sequence[float], priors: Sequence[str]
@@ -192,8 +197,9 @@ def three_times_longer(folds: Iterable[int] = FEW) -> Protocol:
     return Protocol({"gaussian": ladder[COLD], SPARSE: [run(f, prior=SPARSE, **changes) for f in folds]}, ladder)
 
 
+RELEASED, CHAPTERS_OWN = "as released", "the chapters'"
 PROTOCOLS: dict[str, Callable[..., Protocol]] = {
-    "as released": lambda folds=FEW: each_from_the_start(
+    RELEASED: lambda folds=FEW: each_from_the_start(
         Config.released, folds, temperatures=(COLD, WARM), priors=("gaussian", SPARSE)
     ),
     "published": lambda folds=FEW: each_from_the_start(
@@ -202,7 +208,7 @@ PROTOCOLS: dict[str, Callable[..., Protocol]] = {
     "first edition": lambda folds=FEW: each_from_the_start(
         Config.converged, folds, temperatures=TEMPERATURES, priors=("gaussian", SPARSE)
     ),
-    "the chapters'": the_chapters,
+    CHAPTERS_OWN: the_chapters,
     "three times longer": three_times_longer,
 }
 """Ways of training under which every claim is judged, by title: from the released code to the longest training."""
@@ -263,7 +269,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
-    "released": lambda: _judged("as released", "published"),
+    "released": lambda: _judged(RELEASED, "published"),
     "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),

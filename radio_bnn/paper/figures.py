@@ -364,15 +364,6 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def gradient_ratios(ax: Axes, ratios: Mapping[str, Mapping[float, float]]) -> None:
-    """Signal-to-noise of a gradient against the temperature, one line per estimator: {name: {T: ratio}}."""
-    for name, by_temperature, (colour, line, marker) in series(ratios):
-        t = sorted(by_temperature)
-        ax.plot(t, [by_temperature[x] for x in t], color=colour, ls=line, marker=marker, ms=5, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="temperature T", ylabel="gradient signal / noise")
-    ax.legend()
-
-
 def lines(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, labels: tuple[str, str]) -> None:
     """Several curves (x, y) by their names; ``labels`` of the two axes."""
     for name, (x, y), look in series(curves):
@@ -593,20 +584,6 @@ def regimes(ax: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
     else:
         not_run(ax)
-
-
-def by_protocol(ax: Axes, numbers: Mapping[str, Any], *, label: str, bound: float) -> None:
-    """One row per protocol: a number with its interval, hollow on fewer than eight folds, and where the claim turns."""
-    ax.axvline(bound, color=BLACK, lw=1, ls="--")
-    for row, found in enumerate(numbers.values()):
-        if found is None:
-            ax.text(0.5, row, "not run", transform=ax.get_yaxis_transform(), ha="center", va="center", color="#555555")
-            continue
-        (value, low, high), folds = found
-        ax.plot([low, high], [row, row], color=BLUE, lw=2)
-        ax.plot(value, row, "o", color=BLUE, mfc=BLUE if folds == N_FOLDS else "white", ms=7)
-    ax.set(yticks=range(len(numbers)), yticklabels=list(numbers), ylim=(len(numbers) - 0.5, -0.5))
-    ax.set_xlabel(label)
 
 
 def not_run(ax: Axes) -> None:

@@ -11,7 +11,7 @@ from radio_bnn.config import N_FOLDS
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, multiverse
 from radio_bnn.paper.claims import CLAIMS, COLLAPSE, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, VACUOUS, Verdict
-from radio_bnn.paper.tables import NO_BREAK
+from radio_bnn.paper.tables import ends_together
 
 Verdicts = Mapping[str, Verdict]
 
@@ -77,11 +77,6 @@ def standing(verdict: Verdict) -> str:
 def named(claim: str, part: str) -> str:
     """A part of a claim in words; one that is named by a temperature is called by it."""
     return CLAIMS[claim].parts[part].says if part in CLAIMS[claim].parts else part
-
-
-def unbroken(number: str) -> str:
-    """A number with its interval, whose two ends stay on one line."""
-    return number.replace(", ", f",{NO_BREAK}")
 
 
 # Findings
@@ -288,7 +283,7 @@ def _group(verdict: Verdict) -> str:
 def _row(row: Row) -> str:
     scale = f"{unit(row.claim, row.part):g} {CLAIMS[row.claim].part(row.part).unit}".strip()
     label = LABELS.get((row.claim, row.part)) or LABELS.get((row.claim, ""), "{}").format(named(row.claim, row.part))
-    number = unbroken(row.verdict.numbers[row.part])
+    number = ends_together(row.verdict.numbers[row.part])
     what = f'<span class="what">{escape(label)} <small>unit {scale}</small></span>'
     return f'<div class="part">{what}{_drawing(row)}<span class="number">{number}</span></div>'
 

@@ -32,8 +32,6 @@ UAI_2024_TABLE_1 = (
     Printed("ensembles", True, "7.69 ± 0.27", "24.41"),
     Printed("maximum a posteriori", True, "5.76", None),
 )
-OURS = {("variational inference", False), ("dropout", False), ("maximum a posteriori", False)}
-"""What this book trains of it: without augmentation."""
 
 
 def beside(ours: Mapping[str, Mapping[str, Found | None]]) -> str:
@@ -57,4 +55,4 @@ def _yes(answer: bool) -> str:
 
 
 def _shown(found: Found | None) -> str:
-    return "not run" if found is None else f"{found.interval:.1f}".replace(" ", tables.NO_BREAK)
+    return "not run" if found is None else tables.unbroken(found.interval, ".1f")

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
 from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, VACUOUS, Verdict
 from radio_bnn.paper.contrasts import along, point
-from radio_bnn.paper.evidence import evidence
-from radio_bnn.paper.experiments import COLD, PROTOCOLS, WARM
-from radio_bnn.runs.records import Run
+from radio_bnn.paper.evidence import evidence, over_guessing
+from radio_bnn.paper.experiments import COLD, PROTOCOLS, RELEASED, WARM
+from radio_bnn.paper.readings import Found
 
-RELEASED = "as released"
 MIME = "application/vnd.radio-bnn.multiverse"
 
 
@@ -30,16 +25,9 @@ def judged(claim: str, protocol: str) -> Verdict:
     if (claim, protocol) == ("C7", RELEASED):
         return Verdict(claim, VACUOUS, "the variance term has no gradient")
     found = evidence(claim, protocol)
-    if claim == "C6" and set(PROTOCOLS[protocol]().ladder) == {COLD, WARM}:
+    if claim == "C6" and PROTOCOLS[protocol]().has_two_temperatures:
         return claims.outcome(claims.AT_TWO_TEMPERATURES, found)
     return claims.judge(claim, found)
-
-
-class Measured(NamedTuple):
-    """A number with its 95 % interval, and how many folds it stands on."""
-
-    interval: Interval
-    folds: int
 
 
 @dataclass(frozen=True)
@@ -64,21 +52,22 @@ class Multiverse:
         rows = [[claim, *(cell(found[claim]) for found in self.verdicts.values())] for claim in judged]
         return tables.markdown(["claim", *self.verdicts], rows)
 
-    def part(self, claim: str, name: str) -> dict[str, Measured | None]:
-        """One part of a claim under every protocol, None where it was not run."""
+    def part(self, claim: str, name: str) -> dict[str, dict[str, Found | None]]:
+        """One part of a claim under every protocol, the rows of ``figures.forest``; None where it was not run."""
         found = {title: of[claim] for title, of in self.verdicts.items()}
-        return {t: Measured(Interval(*v.parts[name][:3]), v.folds) if v.parts else None for t, v in found.items()}
+        return {t: {"": Found(Interval(*v.parts[name][:3]), v.folds) if v.parts else None} for t, v in found.items()}
 
     def agreed(self) -> list[str]:
         """The claims with the same verdict under every protocol under which they were judged, at least two of them."""
-        found = {claim: {v[claim].verdict for v in self.verdicts.values() if was_run(v[claim])} for claim in CLAIMS}
-        counts = {claim: sum(was_run(v[claim]) for v in self.verdicts.values()) for claim in CLAIMS}
-        return [claim for claim in CLAIMS if counts[claim] > 1 and len(found[claim]) == 1]
+        return [claim for claim, words in self._judged().items() if len(words) > 1 and len(set(words)) == 1]
 
     def disagreed(self) -> list[str]:
         """The claims whose verdict depends on the protocol."""
-        found = {claim: {v[claim].verdict for v in self.verdicts.values() if was_run(v[claim])} for claim in CLAIMS}
-        return [claim for claim in CLAIMS if len(found[claim]) > 1]
+        return [claim for claim, words in self._judged().items() if len(set(words)) > 1]
+
+    def _judged(self) -> dict[str, list[str]]:
+        """The verdicts on every claim under the protocols that could judge it."""
+        return {c: [v[c].verdict for v in self.verdicts.values() if was_run(v[c])] for c in CLAIMS}
 
     def _repr_mimebundle_(self, include=(), exclude=()) -> dict[str, str]:
         stored = {title: {c: asdict(v) for c, v in found.items()} for title, found in self.verdicts.items()}
@@ -119,24 +108,9 @@ def reached_table() -> str:
         if not cold:
             rows.append([title, epochs, *[prose.NOT_RUN] * 4, "0"])
             continue
-        misfit = [_span([_over_guessing(run) for run in runs], ".2f") for runs in (cold, warm)]
+        misfit = [tables.span([over_guessing(run) for run in runs], ".2f") for runs in (cold, warm)]
         held = f"{point(cold, 'nll').interval:.3f}"
-        rows.append(
-            [title, epochs, _span([_reached(r, "objective") for r in cold], ".0f"), *misfit, held, str(len(cold))]
-        )
+        objective = tables.span([run.content["reached"]["objective"] for run in cold], ".0f")
+        rows.append([title, epochs, objective, *misfit, held, str(len(cold))])
     header = ["protocol", "epochs", "J [nats]", "training NLL / (N ln 2)", "the same at T = 1", "held-out NLL", "folds"]
     return tables.markdown(header, rows)
-
-
-def _reached(run: Run, quantity: str) -> float:
-    return run.content["reached"][quantity]
-
-
-def _over_guessing(run: Run) -> float:
-    return _reached(run, "nll") / (_reached(run, "galaxies") * math.log(2))
-
-
-def _span(values: Sequence[float], spec: str) -> str:
-    if not values:
-        return prose.NOT_RUN
-    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})"

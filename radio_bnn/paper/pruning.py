@@ -396,6 +396,6 @@ def differences_table(records: Sequence[Pruning], fraction: float) -> str:
         found, row = compared(records, ("pruned", ranking, fraction), ("whole", "snr", 0.0)), [prune.TITLES[ranking]]
         for statistic, spec in tables.DIFFERENCES.values():
             interval = found.interval(statistic, pruned=1.0, whole=-1.0)
-            row.append(f"{interval:{spec}}".replace(" ", tables.NO_BREAK))
+            row.append(tables.unbroken(interval, spec))
         rows.append(row)
     return tables.markdown(["minus unpruned", *tables.DIFFERENCES], rows)

@@ -5,22 +5,19 @@ Groups of runs have one run for each fold, in the order of the folds, or None wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.crossval import Estimate, Excess
-from radio_bnn.evaluation.metrics import METRICS, uce_of
-from radio_bnn.evaluation.predictive import central_samples
+from radio_bnn.evaluation.metrics import METRICS, central_uce
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import tables
 from radio_bnn.paper.claims import COLLAPSED
 from radio_bnn.paper.contrasts import DOUBTED, Runs, compare, shared, side, test_share
-from radio_bnn.paper.evidence import doubt
+from radio_bnn.paper.evidence import doubt, over_guessing
 from radio_bnn.runs.records import Run
 
 
@@ -66,9 +63,8 @@ def doubted_nll(runs: Sequence[Run]) -> Estimate:
     return crossval.averaged(values, every, found.places, test_share=test_share(runs))
 
 
-_UCE = uce_of()
 # As in the 2024 paper: of the 64 % most central samples of every galaxy.
-CENTRAL_UCE = replace(_UCE, columns=lambda logits, labels: _UCE.columns(central_samples(logits), labels))
+CENTRAL_UCE = central_uce()
 PERCENT, NATS, NONE, POINTS = ("%", "points"), ("nats", "nats"), ("", ""), ("points", "points")
 READINGS = {
     "error": Reading("error", PERCENT, ".1f", _held_out("error_percent")),
@@ -180,5 +176,4 @@ def marked(title: str, runs: Runs) -> str:
 
 def guessing(runs: Runs) -> int:
     """How many of the stored trainings guess: their NLL is at least 0.95 N ln 2 on the N galaxies they train on."""
-    reached = [run.content["reached"] for run in runs if run is not None]
-    return sum(r["nll"] >= COLLAPSED * r["galaxies"] * math.log(2) for r in reached)
+    return sum(over_guessing(run) >= COLLAPSED for run in runs if run is not None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from radio_bnn.files import replacing
-from radio_bnn.paper import front, multiverse
+from radio_bnn.paper import experiments, front, multiverse
 from radio_bnn.paper.claims import CLAIMS, MIME, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Verdict, holm
 from radio_bnn.paper.prose import NOT_RUN
+from radio_bnn.paper.tables import ends_together
 
 FILE = Path("_generated") / "scoreboard.md"
 HEADER = ("Claim", "As the mathematics says", "As released", "Our numbers, with 95 % intervals")
@@ -35,14 +36,7 @@ def collect(book: str | Path) -> list[Entry]:
 
     Raises ValueError for an output that is no verdict on a known claim, and for a claim that two cells judge.
     """
-    import nbformat
-
-    entries: list[Entry] = []
-    for path in sorted(Path(book).glob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-        records = [output["data"][MIME] for output in outputs if MIME in output.get("data", {})]
-        entries += [entry(record, path.stem) for record in records]
+    entries = [entry(data[MIME], chapter) for chapter, data in _outputs(book) if MIME in data]
     seen: dict[str, str] = {}
     for found in entries:
         if found.claim in seen:
@@ -53,16 +47,23 @@ def collect(book: str | Path) -> list[Entry]:
     return entries
 
 
-def released(book: str | Path) -> dict[str, Verdict]:
-    """The verdicts on the released code in the output that shows every claim under every protocol; empty without."""
+def _outputs(book: str | Path) -> list[tuple[str, dict[str, Any]]]:
+    """The name of the chapter and the data of every stored output of a book's code cells, in order."""
     import nbformat
 
-    for path in sorted(Path(book).glob("*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if record := output.get("data", {}).get(multiverse.MIME):
-                    return {claim: Verdict(**v) for claim, v in json.loads(record)[multiverse.RELEASED].items()}
-    return {}
+    return [
+        (path.stem, output.get("data", {}))
+        for path in sorted(Path(book).glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+
+
+def released(book: str | Path) -> dict[str, Verdict]:
+    """The verdicts on the released code in the output that shows every claim under every protocol; empty without."""
+    record = next((data[multiverse.MIME] for _, data in _outputs(book) if multiverse.MIME in data), None)
+    found = {} if record is None else json.loads(record)[experiments.RELEASED]
+    return {claim: Verdict(**verdict) for claim, verdict in found.items()}
 
 
 def entry(record: str, chapter: str) -> Entry:
@@ -121,8 +122,8 @@ def reason(verdict: Verdict) -> str:
 def numbers(verdict: Verdict) -> str:
     """Every part of a claim in words, with its number; nothing of one without numbers."""
     if len(verdict.parts) == 1:
-        return f": **{front.unbroken(verdict.number)}**"
-    shown = {front.named(verdict.claim, name): front.unbroken(number) for name, number in verdict.numbers.items()}
+        return f": **{ends_together(verdict.number)}**"
+    shown = {front.named(verdict.claim, name): ends_together(number) for name, number in verdict.numbers.items()}
     said = [f"{name} **{number}**" for name, number in shown.items()]
     return "".join(f"<br>{one}" for one in said)
 

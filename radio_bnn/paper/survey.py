@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from radio_bnn.data.folds import Catalogue
-from radio_bnn.evaluation.resampling import Interval
+from radio_bnn.evaluation.resampling import Interval, percentiles
 from radio_bnn.paper import tables
 
 CLASSES = {"FRI": 1, "FRII": 2}
@@ -38,7 +38,7 @@ def medians(values: np.ndarray, members: np.ndarray, *, seed: int = 0) -> np.nda
 
 def with_interval(found: np.ndarray) -> Interval:
     """The first number with the 95 % interval of the others."""
-    return Interval(float(found[0]), *(float(x) for x in np.percentile(found[1:], [2.5, 97.5])))
+    return percentiles(float(found[0]), found[1:], 0.95)
 
 
 def ratio(table: Catalogue, values: np.ndarray) -> Interval:
@@ -56,10 +56,7 @@ def size_table(table: Catalogue) -> str:
     """Medians of the confident galaxies of each class and their ratio, with 95 % intervals, as Markdown."""
     rows = []
     for title, (values, spec) in quantities(table).items():
-        each = [_shown(with_interval(medians(values, of_class(table, name), seed=0)), spec) for name in CLASSES]
-        rows.append([title, *each, _shown(ratio(table, values), ".2f")])
+        each = [with_interval(medians(values, of_class(table, name))) for name in CLASSES]
+        shown = [tables.unbroken(found, spec) for found in each]
+        rows.append([title, *shown, tables.unbroken(ratio(table, values), ".2f")])
     return tables.markdown(["median", *CLASSES, "ratio"], rows)
-
-
-def _shown(interval: Interval, spec: str) -> str:
-    return f"{interval:{spec}}".replace(" ", tables.NO_BREAK)

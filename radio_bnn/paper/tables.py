@@ -8,6 +8,7 @@ import numpy as np
 
 from radio_bnn.evaluation.conformal import summarise_sets
 from radio_bnn.evaluation.resampling import Interval, contrast, exact_interval
+from radio_bnn.paper.prose import NOT_RUN
 
 Columns = Mapping[str, tuple[str, str]]
 NO_BREAK = "\u00a0"
@@ -38,7 +39,7 @@ def differences(logits: Mapping[str, Sequence[np.ndarray]], labels: np.ndarray, 
     rows = []
     for name, runs in others:
         terms = [(1.0, runs), (-1.0, base)]
-        rows.append([name, *(_shown(contrast(m, terms, labels), spec) for m, spec in columns.values())])
+        rows.append([name, *(unbroken(contrast(m, terms, labels), spec) for m, spec in columns.values())])
     return markdown([f"minus {reference}", *columns], rows)
 
 
@@ -67,16 +68,29 @@ def _covered(members: np.ndarray, labels: np.ndarray) -> list[str]:
     """Coverage of all galaxies and of those of each class, percent, with exact intervals; "–" where there are none."""
     inside = members[np.arange(len(labels)), labels]
     parts = [inside, *(inside[labels == c] for c in (0, 1))]
-    return [_shown(exact_interval(int(part.sum()), len(part)), ".0f") if len(part) else "–" for part in parts]
+    return [unbroken(exact_interval(int(part.sum()), len(part)), ".0f") if len(part) else "–" for part in parts]
 
 
-def _shown(interval: Interval, spec: str) -> str:
+def unbroken(interval: Interval, spec: str) -> str:
+    """A number with its interval on one line."""
     return f"{interval:{spec}}".replace(" ", NO_BREAK)
 
 
 def foldable(interval: Interval, spec: str) -> str:
     """A number with its interval that breaks between the two, in a table of many columns."""
-    return f"{interval:{spec}}".replace(", ", f",{NO_BREAK}")
+    return ends_together(f"{interval:{spec}}")
+
+
+def ends_together(number: str) -> str:
+    """The text of a number with its interval, whose two ends stay on one line."""
+    return number.replace(", ", f",{NO_BREAK}")
+
+
+def span(values: Sequence[float], spec: str) -> str:
+    """The mean and the range; "not run" of none."""
+    if not values:
+        return NOT_RUN
+    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})"
 
 
 def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, first: str) -> str:
@@ -92,4 +106,4 @@ def by_column(columns: Mapping[str, Mapping[object, object]], spec: str, *, firs
 def _cell(cells: Mapping[object, object], row: object, spec: str) -> str:
     if row not in cells:
         return "–"
-    return "not run" if cells[row] is None else f"{cells[row]:{spec}}".replace(" ", NO_BREAK)
+    return NOT_RUN if cells[row] is None else unbroken(cells[row], spec)

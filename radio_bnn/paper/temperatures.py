@@ -10,9 +10,10 @@ import numpy as np
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
-from radio_bnn.paper.claims import ADVANTAGE, COLLAPSED, GUESSES, LEARNS, METASTABLE
+from radio_bnn.paper.claims import ADVANTAGE, GUESSES, LEARNS, METASTABLE
 from radio_bnn.paper.contrasts import Point, Runs, along, shared
-from radio_bnn.paper.evidence import path_dependent, states
+from radio_bnn.paper.evidence import over_guessing, path_dependent, states
+from radio_bnn.paper.readings import guessing
 from radio_bnn.runs.records import Run
 
 # What a longer training would not change if it had settled: title, how it is read of a run, format.
@@ -29,7 +30,7 @@ def objective_over_guessing(ladder: Mapping[float, Runs]) -> dict[float, Point |
     """J over N ln 2 at each T: below 1 a training costs less than guessing at no cost; mean and range of the folds."""
     found = {}
     for t, runs in ladder.items():
-        values = [_reached(run, "objective") for run in runs if run is not None]
+        values = [over_guessing(run, "objective") for run in runs if run is not None]
         found[t] = Point(Interval(float(np.mean(values)), min(values), max(values)), values) if values else None
     return found
 
@@ -37,11 +38,6 @@ def objective_over_guessing(ladder: Mapping[float, Runs]) -> dict[float, Point |
 def costs(ladders: Mapping[str, Mapping[float, Runs]]) -> dict[str, dict[float, Point | None]]:
     """``objective_over_guessing`` of each of several ladders, {title: {T: point}}."""
     return {title: objective_over_guessing(ladder) for title, ladder in ladders.items()}
-
-
-def _reached(run: Run, quantity: str) -> float:
-    reached = run.content["reached"]
-    return reached[quantity] / (reached["galaxies"] * math.log(2))
 
 
 def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) -> str:
@@ -58,10 +54,10 @@ def state_table(ladder: Mapping[float, Runs], controls: Mapping[float, Runs]) ->
             [
                 f"{t:g}",
                 str((1 + len(here[0].config.path)) * here[0].config.epochs),
-                _span([run.content["reached"]["objective"] for run in here], ".0f"),
+                tables.span([run.content["reached"]["objective"] for run in here], ".0f"),
                 f"{np.mean(control):.0f}" if control else "not run",
                 f"{np.mean([run.content['reached']['nll'] for run in here]):.0f}",
-                f"{contrasts.point(here, 'nll').interval:.2f}".replace(" ", tables.NO_BREAK),
+                tables.unbroken(contrasts.point(here, "nll").interval, ".2f"),
                 _count(found.get(t, [])),
             ]
         )
@@ -164,18 +160,13 @@ def reached_table(groups: Mapping[str, Runs], *, first: str) -> str:
     rows = []
     for title, runs in groups.items():
         here = [run for run in runs if run is not None]
-        share = [_reached(run, "nll") for run in here]
+        share = [over_guessing(run) for run in here]
         if not here:
             rows.append([title, *["not run"] * 2, "0"])
             continue
-        objective = _span([run.content["reached"]["objective"] for run in here], ",.0f")
-        rows.append([title, objective, _span(share, ".2f"), f"{sum(s >= COLLAPSED for s in share)} of {len(here)}"])
+        objective = tables.span([run.content["reached"]["objective"] for run in here], ",.0f")
+        rows.append([title, objective, tables.span(share, ".2f"), f"{guessing(here)} of {len(here)}"])
     return tables.markdown([first, "J [nats]", "training NLL / (N ln 2)", "folds that guess"], rows)
-
-
-def _span(values: Sequence[float], spec: str) -> str:
-    """The mean and the range."""
-    return f"{np.mean(values):{spec}} ({min(values):{spec}} to {max(values):{spec}})"
 
 
 def _count(found: Sequence[str]) -> str:
@@ -200,7 +191,7 @@ def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
         cells = []
         for title in ways:
             values = [run.content["reached"]["objective"] for run in ways[title][t] if run is not None]
-            cells.append(f"{_span(values, '.0f')} [{len(values)}]" if values else "not run")
+            cells.append(f"{tables.span(values, '.0f')} [{len(values)}]" if values else "not run")
         rows.append([f"{t:g}{' *' if t in marked else ''}", *cells])
     return tables.markdown(["T", *ways], rows)
 

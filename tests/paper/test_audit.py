@@ -225,10 +225,10 @@ def test_a4_before_that_both_sums_have_the_same_gradient(prior):
 
 def test_a5_all_draws_are_the_uce_and_a_metric_minus_itself_is_nothing():
     logits, labels = calibrated_run(60)
-    assert audit.central(1.0)(logits, labels) == metrics.uce(logits, labels)
-    assert audit.minus(audit.central(0.5), audit.central(0.5))(logits, labels) == 0
-    difference = audit.minus(audit.central(0.5), audit.central(1.0))(logits, labels)
-    assert difference == pytest.approx(audit.central(0.5)(logits, labels) - metrics.uce(logits, labels))
+    assert metrics.central_uce(share=1.0)(logits, labels) == metrics.uce(logits, labels)
+    assert audit.minus(metrics.central_uce(share=0.5), metrics.central_uce(share=0.5))(logits, labels) == 0
+    difference = audit.minus(metrics.central_uce(share=0.5), metrics.central_uce(share=1.0))(logits, labels)
+    assert difference == pytest.approx(metrics.central_uce(share=0.5)(logits, labels) - metrics.uce(logits, labels))
 
 
 def test_a5_the_table_shows_both_versions_and_what_was_not_run():

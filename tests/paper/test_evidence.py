@@ -2,9 +2,7 @@
 
 import math
 
-import numpy as np
 import pytest
-from scipy.special import softmax
 from synthetic import LEARNT, SHAPE, STUCK, N, controlled, fill, path, run_of
 
 from radio_bnn.paper import contrasts, evidence, experiments, temperatures
@@ -69,16 +67,6 @@ def test_doubt_that_follows_the_labellers_is_found_and_survives_adjustment(store
     controlled(store)
     found = judge("C1", evidence.evidence("C1"))
     assert found.verdict == "reproduced" and found.parts["AUROC"][1] > 0.5 and found.parts["coefficient"][1] > 0
-
-
-def test_what_trust_deserves_is_the_mean_of_the_networks(store):
-    fill(store, experiments.headline(), doubt=0.0)
-    runs = contrasts.stored(experiments.headline())
-    p = [softmax(run.logits_of("uncertain"), axis=-1).mean(0) for run in runs]
-    found = evidence.trusted(runs)
-    assert found["trust_confidence"] == f"{100 * np.mean([q.max(1).mean() for q in p]):.0f} %"
-    assert found["trust_error"] == "0 %" and found["trust_nll"] == "0.30 nats", "as the synthetic metrics say"
-    assert 0 <= float(found["trust_coverage"].removesuffix(" %")) <= 100
 
 
 def test_a_random_order_of_rejection_has_the_score_itself_as_its_area(store):

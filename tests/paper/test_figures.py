@@ -55,7 +55,6 @@ CURVE = {0.1: ((2.0, 1.0, 3.0), [1.5, 2.5]), 1.0: ((3.0, 2.0, 4.0), [3.0])}
 NAMED = {
     "densities": (lambda ax, v: figures.densities(ax, GRID, v), np.log(GRID)),
     "against_temperature": (lambda ax, v: figures.against_temperature(ax, v, label="NLL"), CURVE),
-    "gradient_ratios": (figures.gradient_ratios, {0.1: 1.0, 1.0: 2.0}),
     "cumulative": (lambda ax, v: figures.cumulative(ax, v, label="nats"), GRID),
     "rejection": (lambda ax, v: figures.rejection(ax, v, label="error"), GRID[None]),
     "pruning_curves": (lambda ax, v: figures.pruning_curves(ax, GRID, v, label="NLL"), GRID[None]),
@@ -77,7 +76,7 @@ def test_twice_as_many_series_as_colours_are_all_drawn(name):
 def test_a_number_under_every_protocol_is_hollow_on_few_folds_and_absent_where_nothing_was_run():
     _, ax = plt.subplots()
     numbers = {"one": ((2.0, 1.0, 3.0), 8), "two": ((4.0, 2.0, 5.0), 3), "three": None}
-    figures.by_protocol(ax, numbers, label="NLL [nats]", bound=0.5)
+    figures.forest(ax, {title: {"": found} for title, found in numbers.items()}, label="NLL [nats]", reference=0.5)
     markers = {line.get_xdata()[0]: line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"}
     assert markers == {2.0: figures.BLUE, 4.0: "white"}
     assert [text.get_text() for text in ax.texts] == ["not run"] and ax.lines[0].get_xdata()[0] == 0.5
@@ -182,10 +181,7 @@ def test_panels_without_any_record_are_drawn():
     assert "not run" in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_ratios_and_an_orbit_show_everything_they_are_given():
-    _, ax = plt.subplots()
-    figures.gradient_ratios(ax, {"mc": {1.0: 0.5, 0.1: 2.0}})
-    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0.1, 2.0], [1.0, 0.5]])
+def test_an_orbit_shows_everything_that_it_is_given():
     views = np.random.default_rng(0).integers(0, 255, (8, 5, 5))
     figure = figures.orbit(views, np.arange(8) / 10, source="simulated")
     titles = [ax.get_title() for ax in figure.axes]
