@@ -21,11 +21,14 @@ from typing import NamedTuple
 import numpy as np
 
 from radio_bnn.config import N_FOLDS, check_fold
+from radio_bnn.data import ruler
 from radio_bnn.data.galaxies import CLASSES, IMAGE_SIZE, PIXEL_ARCSEC, SPLIT_NAMES, Galaxies, Splits, split
 
 VALIDATION_SHARE = 145 / 729
 OVERLAP_ARCMIN = IMAGE_SIZE * PIXEL_ARCSEC / 60
 FIRST_EDITION_SEEDS = (14, 15, 16)  # data seeds
+RULED = ("peaks", "extent", "peaks_in_size")  # columns of the table
+AROUND = 0.75  # half the size of a galaxy, and half as much again
 TABLE = Path(__file__).with_name("folds.csv")
 TEST, VALIDATION, TRAIN, SCORED, LEFT_OUT = "test", "validation", "train", "scored", "left out"
 
@@ -185,14 +188,19 @@ def _keep_together(value: np.ndarray, code: np.ndarray, pool: np.ndarray, groups
 def write_table(galaxies: Galaxies, folds: Folds, path: Path) -> None:
     """Write one line per galaxy, by name: name, test fold, role in each of the eight folds, and what the name lacks.
 
-    That is the number of pixels above 0, and whether the first edition chose anything on it, as a validation galaxy.
+    That is the number of pixels above 0, whether the first edition chose anything on it, as a validation galaxy, and
+    what ``ruler.measure`` finds on its image, alone and within AROUND times the size of the catalogue, in arcsec.
     """
     lit, seen = (galaxies.images > 0).sum(axis=(1, 2)), np.isin(galaxies.name, _chosen_on(galaxies))
+    roles = [f"role_{k}" for k in range(N_FOLDS)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "fold", *(f"role_{k}" for k in range(N_FOLDS)), "lit_pixels", "chosen_on"])
+        writer.writerow(["name", "fold", *roles, "lit_pixels", "chosen_on", *RULED])
         for i in np.argsort(galaxies.name):
-            writer.writerow([galaxies.name[i], folds.fold[i], *folds.role[i], lit[i], int(seen[i])])
+            alone = ruler.measure(galaxies.images[i])
+            inside = ruler.measure(galaxies.images[i], within=AROUND * galaxies.size[i])
+            ruled = (f"{length:.1f}" for length in (*alone, inside.peaks))
+            writer.writerow([galaxies.name[i], folds.fold[i], *folds.role[i], lit[i], int(seen[i]), *ruled])
 
 
 def _chosen_on(galaxies: Galaxies) -> np.ndarray:
@@ -204,7 +212,9 @@ def _chosen_on(galaxies: Galaxies) -> np.ndarray:
 class Catalogue(NamedTuple):
     """MiraBest's galaxies in ascending order of their names, (1256,) each, without pixels.
 
-    ``redshift``; ``size`` in arcsec; ``lit_pixels`` above 0; ``chosen_on``: it validated in the first edition.
+    ``redshift``; ``size``, the labellers' largest angular size in arcsec; ``lit_pixels`` above 0; ``chosen_on``: it
+    validated in the first edition. ``peaks`` and ``extent``: the ``ruler`` on the image, arcsec; ``peaks_in_size``: the
+    distance of its peaks where the ruler ends at AROUND times ``size`` from the centre.
     """
 
     name: np.ndarray
@@ -214,6 +224,9 @@ class Catalogue(NamedTuple):
     size: np.ndarray
     lit_pixels: np.ndarray
     chosen_on: np.ndarray
+    peaks: np.ndarray
+    extent: np.ndarray
+    peaks_in_size: np.ndarray
 
     @property
     def judged(self) -> np.ndarray:
@@ -235,6 +248,7 @@ def catalogue() -> Catalogue:
         parts[:, 3].astype(float),
         numbers["lit_pixels"],
         numbers["chosen_on"].astype(bool),
+        *(np.array([float(row[key]) for row in rows.values()]) for key in RULED),
     )
 
 

@@ -282,6 +282,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "pruning": ("pruning",),
     "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol"),
     "augmentation": ("path", "orbit", "augmentations"),
+    "atlas": ("path", "priors", "matched", "baselines"),
     "audit": ("path",),
     "multiverse": ("path", "controls", "priors", "pruning", "released", "multiverse"),
 }

@@ -586,6 +586,48 @@ def regimes(ax: Axes, shares: Mapping[str, Mapping[str, float]]) -> None:
         not_run(ax)
 
 
+def wrong_counts(ax: Axes, galaxies: np.ndarray, independent: np.ndarray) -> None:
+    """How many galaxies k of K trainings get wrong, (K + 1,), and how many if their errors fell anywhere."""
+    k = np.arange(len(galaxies))
+    ax.bar(k, galaxies, color=BLUE, width=0.8, label="found")
+    ax.plot(k, independent, color=VERMILION, ls="--", marker="o", ms=4, label="if errors fell anywhere")
+    ax.set_yscale("log")
+    ax.set(ylim=(0.3, 2 * galaxies.max()), xticks=k, ylabel="galaxies")
+    ax.set_xlabel(f"of {len(k) - 1} trainings wrong")
+    ax.grid(axis="x", visible=False)
+    ax.legend()
+
+
+def against_ratio(ax: Axes, ratio: np.ndarray, p_frii: np.ndarray, labels: np.ndarray, always: np.ndarray) -> None:
+    """What networks say against the Fanaroff-Riley ratio on the image, one point for each galaxy, (N,) each.
+
+    ``labels``: 0 FRI, 1 FRII; those that ``always`` are wrong stand out.
+    """
+    for label, (name, colour) in enumerate(list(FR_COLOUR.items())[:2]):
+        own = labels == label
+        looks = {"color": colour, "marker": MARKERS[label], "ls": "none"}
+        ax.plot(ratio[own & ~always], p_frii[own & ~always], ms=3, alpha=0.35, mew=0, **looks, label=f"labelled {name}")
+        wrong = own & always
+        ax.plot(ratio[wrong], p_frii[wrong], ms=7, mec=BLACK, mew=1, **looks, label=f"{name}, always wrong")
+    ax.axhline(0.5, color="#777777", lw=1, ls="--")
+    ax.set(xlabel="distance of the brightest points / extent", ylabel="P(FRII), mean of the trainings")
+    _legend_above(ax, ncols=2)
+
+
+def gallery(images: np.ndarray, titles: Sequence[str], *, source: str, columns: int = 4) -> Figure:
+    """Galaxies (N, H, W) with a title each, whose images come from ``source``."""
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.6 * rows + 0.3), squeeze=False)
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        galaxy(ax, image, title)
+    for ax in axes.flat[len(images) :]:
+        ax.set_visible(False)
+    credit(figure, source)
+    return figure
+
+
 def not_run(ax: Axes) -> None:
     """Write over empty axes that the runs they would show do not exist."""
     ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")

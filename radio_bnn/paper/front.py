@@ -82,14 +82,14 @@ def named(claim: str, part: str) -> str:
 # Findings
 
 
-def findings(verdicts: Verdicts, released: Verdicts | None = None) -> str:
-    """Five findings, as a Markdown list: what came out, in numbers, whatever the verdicts are.
+def findings(verdicts: Verdicts, released: Verdicts | None = None, beyond: Iterable[str] = ()) -> str:
+    """Five findings, as a Markdown list: what came out, in numbers, whatever the verdicts are; then those ``beyond``.
 
     ``verdicts``: those of every claim, {claim: verdict}; ``released``: those on the released code. A claim that is not
     judged is left out of the count.
     """
     lines = [_counted(verdicts, released or {}), *(find(verdicts) for find in (_cold, _doubt, _prior, _pruned))]
-    return "".join(f"- {line}\n" for line in lines if line)
+    return "".join(f"- {line}\n" for line in [*lines, *beyond] if line)
 
 
 def _counted(verdicts: Verdicts, released: Verdicts) -> str:
@@ -161,23 +161,36 @@ def _trust(beside: Mapping[str, str]) -> str:
     error, nll, coverage = (f"{mean} ({span})" for mean, span in said)
     return (
         f" Of the uncertain ones the networks get {error} wrong, at an NLL of {nll} where guessing has"
-        f" {math.log(2):.2f}; sets that promise to hold the class of 90 % hold that of {coverage}."
+        f" {math.log(2):.2f}; sets that promise to hold the class of 90 % hold that of {coverage},"
+        " means and ranges of the networks."
     )
 
 
 def _prior(verdicts: Verdicts) -> str:
     if not (found := _judged(verdicts, "C2")):
         return ""
+    heading = _guessing(found) or _heading(found)
     return (
-        f"{_heading(found)} From the Gaussian prior to the Laplace mixture the class-wise calibration error above its"
-        f" null changes by {found.numbers['excess']}, the NLL by {found.numbers['NLL']}.{_stuck(found)}"
+        f"{heading} From the Gaussian prior to the Laplace mixture the class-wise calibration error above its null"
+        f" changes by {found.numbers['excess']}, the NLL by {found.numbers['NLL']}.{_stuck(found)}"
     )
+
+
+GUESSES = "the Laplace mixture guesses"
 
 
 def _stuck(found: Verdict) -> str:
     """What a contrast with a network that guesses is worth."""
-    folds = found.beside.get("the Laplace mixture guesses")
+    folds = found.beside.get(GUESSES)
     return f" With the mixture the network guesses {folds}: this compares learning with not learning." if folds else ""
+
+
+def _guessing(found: Verdict) -> str:
+    """The heading where the mixture guesses in every fold, which no rule has a word for; its verdict stays there."""
+    if found.beside.get(GUESSES) != f"in {found.folds} of {found.folds} folds":
+        return ""
+    link = f"[C2](#claim-c2): by its rule {standing(found)}"
+    return f"**With a sparse prior the network does not learn, so that no calibration can be compared** ({link})."
 
 
 def _pruned(verdicts: Verdicts) -> str:
@@ -338,8 +351,8 @@ def _place(units: float) -> float:
     return WIDTH / 2 * (1 + min(max(units / REACH, -1.0), 1.0))
 
 
-def pages(verdicts: Iterable[Verdict], released: Verdicts | None = None) -> dict[str, str]:
-    """What the first page includes, {name of the file: text}."""
+def pages(verdicts: Iterable[Verdict], released: Verdicts | None = None, beyond: Iterable[str] = ()) -> dict[str, str]:
+    """What the first page includes, {name of the file: text}; ``beyond``: findings that no claim makes."""
     by_claim = {verdict.claim: verdict for verdict in verdicts}
     summarised = f"```{{raw}} html\n{summary(by_claim)}```\n"
-    return {"findings.md": findings(by_claim, released), "summary.md": summarised}
+    return {"findings.md": findings(by_claim, released, beyond), "summary.md": summarised}

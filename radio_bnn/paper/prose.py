@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 NOT_RUN = "not run"
+FINDING = "application/vnd.radio-bnn.finding"
 
 
 def say(**values: Any) -> None:
@@ -19,6 +21,15 @@ def say(**values: Any) -> None:
     printable = {name: _printable(name, value) for name, value in values.items()}
     for name, value in printable.items():
         glue(name, value, display=False)
+
+
+class Finding(NamedTuple):
+    """A sentence or two, in Markdown, that the first page says beside the verdicts; the last value of a cell."""
+
+    text: str
+
+    def _repr_mimebundle_(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> dict[str, str]:
+        return {"text/markdown": self.text, FINDING: self.text, "text/plain": self.text}
 
 
 def _printable(name: str, value: Any) -> str | int | float:

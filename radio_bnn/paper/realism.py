@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from radio_bnn.data.galaxies import Galaxies
+from radio_bnn.data.ruler import MIN_ISLAND
 from radio_bnn.progress import bar
 
-MIN_ISLAND = 8  # pixels; about the area of the beam, so that smaller islands are noise
 FEATURES = (
     "non-zero pixels",
     "islands",

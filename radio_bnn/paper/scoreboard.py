@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from radio_bnn.files import replacing
 from radio_bnn.paper import experiments, front, multiverse
 from radio_bnn.paper.claims import CLAIMS, MIME, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Verdict, holm
-from radio_bnn.paper.prose import NOT_RUN
+from radio_bnn.paper.prose import FINDING, NOT_RUN
 from radio_bnn.paper.tables import ends_together
 
 FILE = Path("_generated") / "scoreboard.md"
@@ -144,4 +144,5 @@ def write(book: str | Path) -> Path:
 def texts(book: str | Path) -> dict[str, str]:
     """Everything that is made of the verdicts in a book's chapters, {name of the file: text}."""
     found, as_released = collect(book), released(book)
-    return {FILE.name: page(found, as_released), **front.pages((each.verdict for each in found), as_released)}
+    beyond = [data[FINDING] for _, data in _outputs(book) if FINDING in data]
+    return {FILE.name: page(found, as_released), **front.pages((each.verdict for each in found), as_released, beyond)}

@@ -107,9 +107,25 @@ def test_a_network_that_guesses_is_named_where_its_prior_is_judged():
     assert "guesses in 3 of 8 folds" in text
 
 
+def test_where_the_sparse_prior_never_learns_the_heading_says_so_and_keeps_the_verdict():
+    beside = {"the Laplace mixture guesses": "in 8 of 8 folds"}
+    text = front.findings({"C2": judge("C2", replace(DRIVEN["C2", "not reproduced"], beside=beside))})
+    assert "**With a sparse prior the network does not learn, so that no calibration can be compared**" in text
+    assert "([C2](#claim-c2): by its rule not reproduced, 8 folds)" in text
+
+
+def test_what_no_claim_makes_comes_last():
+    text = front.pages([judge("C9")], beyond=["**A ruler** errs."])["findings.md"]
+    assert text.splitlines()[-1] == "- **A ruler** errs." and len(text.splitlines()) == 2
+
+
 def test_what_trust_deserves_is_said_where_it_is_known():
     known = front.findings({"C1": judge("C1", replace(DRIVEN["C1", "reproduced"], beside=TRUST))})
-    for said in ("41 % (37 to 44) wrong", "1.25 nats (1.11 to 1.33) where guessing has 0.69", "72 % (66 to 77)"):
+    for said in (
+        "41 % (37 to 44) wrong",
+        "1.25 nats (1.11 to 1.33) where guessing has 0.69",
+        "72 % (66 to 77), means and ranges",
+    ):
         assert said in known
     assert "wrong" not in front.findings({"C1": judge("C1", DRIVEN["C1", "reproduced"])})
 

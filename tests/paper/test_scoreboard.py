@@ -15,6 +15,7 @@ from radio_bnn.paper import claims, scoreboard
 from radio_bnn.paper.claims import CLAIMS, Verdict, judge
 from radio_bnn.paper.multiverse import MIME as MULTIVERSE
 from radio_bnn.paper.multiverse import Multiverse
+from radio_bnn.paper.prose import Finding
 
 
 def claim_cell(verdict: Verdict, **changes: str) -> nbformat.NotebookNode:
@@ -121,6 +122,13 @@ def test_the_verdicts_on_the_released_code_stand_beside(book):
         "not tested",
     ]
     assert "As released: 1 not reproduced (C3); 1 vacuous here (C7)." in scoreboard.texts(book)["findings.md"]
+
+
+def test_a_finding_that_no_claim_makes_is_collected(book):
+    data = Finding("**A ruler** errs.")._repr_mimebundle_()
+    output = new_output("execute_result", data=data, execution_count=1)
+    write_chapter(book, "atlas", new_code_cell("found", execution_count=1, outputs=[output]))
+    assert scoreboard.texts(book)["findings.md"].endswith("\n- **A ruler** errs.\n")
 
 
 def test_without_any_claim_cell_nothing_is_judged():
