@@ -30,6 +30,7 @@ POSITIVE = (
     "epochs",
     "samples",
     "members",
+    "cycles",
     "validate_every",
 )
 # Published scales of the priors that have one; mixtures have two, which no setting changes.
@@ -53,12 +54,15 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
 OF_THE_PRIOR = {"prior", "prior_scale", "temperature"}
+OF_A_CHAIN = {"cycles", "momentum"}
+OF_ADAM = {"adam_beta2", "weight_decay", "schedule"}
 UNUSED = {
-    "vi": {"members"},
-    "map": OF_THE_POSTERIOR | {"members", "samples"},
-    "ml": OF_THE_POSTERIOR | OF_THE_PRIOR | {"members", "samples"},
-    "dropout": (OF_THE_POSTERIOR - {"estimator"}) | OF_THE_PRIOR | {"members"},
-    "ensemble": OF_THE_POSTERIOR | {"samples"},
+    "vi": OF_A_CHAIN | {"members"},
+    "map": OF_A_CHAIN | OF_THE_POSTERIOR | {"members", "samples"},
+    "ml": OF_A_CHAIN | OF_THE_POSTERIOR | OF_THE_PRIOR | {"members", "samples"},
+    "dropout": OF_A_CHAIN | (OF_THE_POSTERIOR - {"estimator"}) | OF_THE_PRIOR | {"members"},
+    "ensemble": OF_A_CHAIN | OF_THE_POSTERIOR | {"samples"},
+    "sgmcmc": OF_ADAM | OF_THE_POSTERIOR | {"samples"},
 }
 
 
@@ -67,7 +71,9 @@ class Config:
     """One training run; the defaults are the published protocol (2024 code).
 
     ``method``: "vi" mean-field variational inference; "map" the maximum of p(D | w)^(1/T) p(w); "ml" the maximum of the
-    likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks.
+    likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks; "sgmcmc" a
+    chain of stochastic-gradient Hamiltonian Monte Carlo of ``cycles`` cycles, which keeps ``members`` draws, and whose
+    momentum decays by the factor ``momentum`` per step.
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
@@ -78,6 +84,7 @@ class Config:
     ``augmentation`` shows the images in random views.
     ``schedule`` "ramp" is "warmup_cosine" with rho at rest at first, see ``train.learning_rate_factor``.
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
+    ``init`` is that of the means: "uniform" on (-0.1, 0.1), "he", or "prior", a draw from a Gaussian one.
     ``init_fc_scale`` multiplies the initial means of the fully-connected weights; ``adam_beta2`` is the decay of
     Adam's second moment.
     ``simulated_galaxies`` is the size of the simulated catalogue and is ignored for MiraBest. ``fold`` 0 to 7 divides
@@ -91,8 +98,10 @@ class Config:
     fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: Literal["vi", "map", "ml", "dropout", "ensemble"] = "vi"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc"] = "vi"
     members: int = 4
+    cycles: int = 4
+    momentum: float = 0.9
     prior: Literal["gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = "gaussian"
     prior_scale: float | None = None
     temperature: float = 0.01
@@ -109,7 +118,7 @@ class Config:
     adam_beta2: float = 0.999
     weight_decay: float = 0.0
     schedule: Literal["constant", "plateau", "warmup_cosine", "ramp"] = "constant"
-    init: Literal["uniform", "he"] = "uniform"
+    init: Literal["uniform", "he", "prior"] = "uniform"
     init_fc_scale: float = 1.0
     init_rho_low: float = -5.0
     init_rho_high: float = -4.0
@@ -126,8 +135,9 @@ class Config:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
         check_fold(self.fold)
-        if not 0 <= self.adam_beta2 < 1:
-            raise ValueError(f"adam_beta2={self.adam_beta2!r} must be at least 0 and below 1")
+        for name in ("adam_beta2", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and below 1")
         if self.init_rho_low > self.init_rho_high:
             raise ValueError(f"init_rho_low={self.init_rho_low} must not exceed init_rho_high={self.init_rho_high}")
         if not all(t > 0 for t in self.path):
@@ -156,8 +166,21 @@ class Config:
             raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
         if self.objective == "pac2_t" and "detached_variance" in self.as_released:
             raise ValueError("as_released='detached_variance' is known for objective='pac2', not for 'pac2_t'")
+        if self.init == "prior" and self.prior != "gaussian":
+            raise ValueError(f"init='prior' draws from prior='gaussian', not {self.prior!r}: use init='he'")
+        if self.method == "sgmcmc":
+            self._check_chain()
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
+
+    def _check_chain(self) -> None:
+        for name in ("epochs", "members"):
+            if getattr(self, name) % self.cycles:
+                raise ValueError(f"{name}={getattr(self, name)} must be a multiple of cycles={self.cycles}")
+        if self.path:
+            raise ValueError(f"path={self.path} cannot be used with method='sgmcmc': a chain has one temperature")
+        if self.selection != "last":
+            raise ValueError(f"method='sgmcmc' keeps all its draws: use selection='last', not {self.selection!r}")
 
     @classmethod
     def published(cls, **changes: Any) -> Config:
@@ -224,6 +247,25 @@ class Config:
     def longer(cls, **changes: Any) -> Config:
         """As ``annealed`` with three times the epochs at every temperature."""
         return cls.annealed(**{"epochs": 3 * cls.annealed().epochs, **changes})
+
+    @classmethod
+    def sampled(cls, **changes: Any) -> Config:
+        """A chain of stochastic-gradient Hamiltonian Monte Carlo that starts at a draw from the prior.
+
+        Rate and momentum are such that the thermometers read T at T = 1 on fold 0, see radio_bnn.inference.sgmcmc.
+        """
+        recipe = {
+            "method": "sgmcmc",
+            "kl": "auto",
+            "epochs": 200,
+            "cycles": 2,
+            "members": 24,
+            "learning_rate": 0.02,
+            "init": "prior",
+            "selection": "last",
+            "validate_every": 10,
+        }
+        return cls(**{**recipe, **changes})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:

@@ -98,6 +98,8 @@ def recorded(config: Config, sets: dict | None = None, *, seconds: float = 10.0)
         "selected_epoch": 1,
         "history": {name: [2.0, 1.0] for name in HISTORY},
     }
+    if config.method == "sgmcmc":
+        content["temperatures"] = {t: {"fc3.weight": [1.0] * config.cycles} for t in ("kinetic", "configurational")}
     return Run(config, content, arrays)
 
 

@@ -26,6 +26,9 @@ def test_the_defaults_are_the_published_protocol():
     assert c.as_released == ()
 
 
+CHAIN = {"method": "sgmcmc", "selection": "last"}
+
+
 def test_the_identity_covers_every_setting_that_matters_and_no_order():
     changed = {
         "data": "simulated", "method": "map", "prior": "laplace", "prior_scale": 0.2, "objective": "pac2",
@@ -34,7 +37,10 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
         "init_rho_high": -3.0, "temperature": 0.5, "learning_rate": 1e-3, "rho_learning_rate": 1e-2,
         "weight_decay": 1e-6, "adam_beta2": 0.9, "likelihood": "orbit_logits", "path": (0.1,), "fold": 3,
     }  # fmt: skip
+    chain = {"method": "sgmcmc", "selection": "last", "momentum": 0.5, "cycles": 1}
     needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
+    needed |= {"cycles": chain, "momentum": chain}
+    changed |= {"momentum": 0.6, "cycles": 2}
     ids = set()
     for field in dataclasses.fields(Config):
         base = Config(**needed.get(field.name, {}))
@@ -51,6 +57,8 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
     [
         ({}, {"simulated_galaxies": 10}),
         ({}, {"members": 7}),
+        ({}, {"cycles": 7, "momentum": 0.1}),
+        (CHAIN, CHAIN | {"adam_beta2": 0.5, "schedule": "ramp", "samples": 3, "rho_learning_rate": 1.0}),
         ({"fold": 0}, {"fold": 0, "data_seed": 15}),
         ({}, {"prior_scale": 0.1}),
         ({}, {"as_released": ("summed_mixture", "detached_variance")}),
@@ -108,6 +116,12 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"prior_scale": -1.0}, ValueError, "prior_scale=-1.0 must be positive"),
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
+        ({"momentum": 1.0}, ValueError, "momentum=1.0 must be at least 0 and below 1"),
+        ({"init": "prior", "prior": "laplace"}, ValueError, "init='prior' draws from prior='gaussian', not 'laplace'"),
+        (CHAIN | {"epochs": 10}, ValueError, "epochs=10 must be a multiple of cycles=4"),
+        (CHAIN | {"members": 6}, ValueError, "members=6 must be a multiple of cycles=4"),
+        (CHAIN | {"path": (0.1,)}, ValueError, r"path=\(0.1,\) cannot be used with method='sgmcmc'"),
+        (CHAIN | {"selection": "nll"}, ValueError, "method='sgmcmc' keeps all its draws: use selection='last'"),
         ({"init_rho_low": 0.0}, ValueError, "must not exceed"),
         ({"fold": 8}, ValueError, "fold=8 is not a fold: choose an int from 0 to 7, or None to divide by data_seed"),
         ({"fold": 1.0}, TypeError, "fold=1.0 must be of type int"),

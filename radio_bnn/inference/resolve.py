@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from radio_bnn.config import Config
-from radio_bnn.inference import ensemble, point, vi
+from radio_bnn.inference import ensemble, point, sgmcmc, vi
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.method import Method, Problem
 from radio_bnn.model.priors import make_prior
@@ -14,6 +14,7 @@ METHODS: dict[str, Method] = {
     "ml": point.ML,
     "dropout": point.DROPOUT,
     "ensemble": ensemble.METHOD,
+    "sgmcmc": sgmcmc.METHOD,
 }
 """Inference methods by their name in Config."""
 

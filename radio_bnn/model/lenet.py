@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radio_bnn.config import Config
+from radio_bnn.config import PRIOR_SCALE, Config
 from radio_bnn.model.layers import Dropout
 from radio_bnn.model.sparse import Windows, conv_pool_relu
 
@@ -46,7 +46,8 @@ class LeNet(nn.Module):
 def initialised(model: LeNet, config: Config, generator: torch.Generator) -> LeNet:
     """``model`` with the start that ``config`` asks for, in its precision.
 
-    ``init`` "uniform": means ~ U(-0.1, 0.1) (published); "he": weight means ~ N(0, 2 / fan_in), biases 0.
+    ``init`` "uniform": means ~ U(-0.1, 0.1) (published); "he": weight means ~ N(0, 2 / fan_in), biases 0; "prior":
+    means ~ N(0, prior_scale^2).
     Fully-connected weight means are then multiplied by ``init_fc_scale``. rho ~ U(init_rho_low, init_rho_high).
     The value of a point layer counts as its mean.
     """
@@ -61,6 +62,8 @@ def _initialise(name: str, parameter: Tensor, config: Config, generator: torch.G
         parameter.uniform_(config.init_rho_low, config.init_rho_high, generator=generator)
     elif config.init == "uniform":
         parameter.uniform_(-0.1, 0.1, generator=generator)
+    elif config.init == "prior":
+        parameter.normal_(0.0, config.prior_scale or PRIOR_SCALE["gaussian"], generator=generator)
     elif "bias" in name:
         parameter.zero_()
     else:

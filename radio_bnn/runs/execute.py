@@ -21,6 +21,7 @@ from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
 from radio_bnn.files import CHECKOUT
+from radio_bnn.inference import sgmcmc
 from radio_bnn.inference.predict import predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
@@ -181,7 +182,17 @@ def made_content(trained: Fit, logits: dict[str, np.ndarray], splits: Splits) ->
         "reached": reached(trained, splits),
         "selected_epoch": trained.selected_epoch,
         "history": _rounded(trained.history),
+        **_temperatures(trained.model),
     }
+
+
+def _temperatures(model: nn.Module) -> dict[str, Any]:
+    """What the thermometers of a chain read, {thermometer: {tensor: one number per cycle}}; nothing of others."""
+    if not isinstance(model, sgmcmc.Chain):
+        return {}
+    names = [name for name, _ in model.members[0].named_parameters()]
+    read = {t: getattr(model, t).T.tolist() for t in sgmcmc.THERMOMETERS}
+    return {records.TEMPERATURES: {t: dict(zip(names, values, strict=True)) for t, values in read.items()}}
 
 
 def reached(trained: Fit, splits: Splits) -> dict[str, float]:

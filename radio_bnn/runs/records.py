@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 import numpy as np
 from scipy.special import log_softmax
 
-from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, UNUSED, Config, run_id
+from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, Config, run_id
 from radio_bnn.data.folds import committed_names, divide
 from radio_bnn.data.galaxies import COUNTS, Galaxies
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
@@ -33,7 +33,7 @@ SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
 DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
-PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer")
+PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer", "sampled")
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
     [
@@ -55,11 +55,14 @@ VARIED = set(
         "as_released",
     ]
 )
+# Settings that came after the first records: at their default they leave the digest of a recipe as it was.
+LATER = ("cycles", "momentum")
 # What may vary within one protocol alone.
 VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
 BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
 REACHED = ("objective", "nll", "complexity", "galaxies")
 SECOND_MOMENT = "second_moment."
+TEMPERATURES = "temperatures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +142,8 @@ class Run(Record):
             _check_metrics(name, self.content["metrics"][name], labels)
         _check_history(self.content["history"])
         check_reached(self.content["reached"])
+        if self.config.method == "sgmcmc":
+            _check_temperatures(self.content[TEMPERATURES], self.config.cycles)
         if not self.content["selected_epoch"] >= 1 or not self.content["provenance"]["wall_seconds"] >= 0:
             raise ValueError("selected_epoch must be at least 1 and wall_seconds at least 0")
 
@@ -432,6 +437,15 @@ def _check_history(history: Mapping[str, Any]) -> None:
         raise ValueError("its history is not finite")
 
 
+def _check_temperatures(read: Mapping[str, Mapping[str, Sequence[float]]], cycles: int) -> None:
+    """Raise ValueError unless both thermometers have a finite number for every tensor in every cycle."""
+    expect_names(read, ("kinetic", "configurational"))
+    for thermometer, tensors in read.items():
+        for name, values in tensors.items():
+            if len(values) != cycles or not np.isfinite(values).all():
+                raise ValueError(f"{thermometer} of {name} is {values!r}, expected {cycles} finite numbers")
+
+
 def check_reached(reached: Mapping[str, Any]) -> None:
     """Raise ValueError unless what a training has reached is whole and finite."""
     expect_names(reached, REACHED)
@@ -509,7 +523,7 @@ def work(config: Config) -> float:
     """What training costs, in galaxies x epochs x forwards per step x networks."""
     galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
     forwards = (1 if config.objective == "elbo" else 2) * (8 if config.likelihood in ORBITS else 1)
-    networks = 1 if "members" in UNUSED[config.method] else config.members
+    networks = config.members if config.method == "ensemble" else 1
     return galaxies * config.epochs * forwards * networks
 
 
@@ -542,7 +556,9 @@ def _reference(name: str, config: Config) -> Config:
 
 
 def _recipe(config: Config, name: str) -> dict[str, Any]:
-    return {k: v for k, v in config.to_dict().items() if k not in VARIED | VARIED_IN.get(name, set())}
+    free, default = VARIED | VARIED_IN.get(name, set()), Config()
+    new = {name for name in LATER if getattr(config, name) == getattr(default, name)}
+    return {k: v for k, v in config.to_dict().items() if k not in free | new}
 
 
 def _digest(value: Any) -> str:

@@ -64,6 +64,19 @@ def test_two_executions_agree_and_recompute_trains_again(world):
     assert first.content["history"] == second.content["history"]
 
 
+def test_a_chain_is_stored_with_all_its_draws_and_what_its_thermometers_read(world):
+    config = Config.sampled(data="simulated", simulated_galaxies=100, epochs=2, members=2, learning_rate=1e-3)
+    found = run(config)
+    assert found.logits["test"].shape[0] == 2
+    read = found.content[records.TEMPERATURES]
+    assert set(read) == {"kinetic", "configurational"} and len(read["kinetic"]) == 14
+    assert all(value > 0 for values in read["kinetic"].values() for value in values)
+    assert found.content["reached"]["complexity"] > 0
+    broken = replace(found, content=found.content | {records.TEMPERATURES: {**read, "kinetic": {"fc3.weight": [1.0]}}})
+    with pytest.raises(ValueError, match=r"kinetic of fc3.weight is \[1.0\], expected 2 finite numbers"):
+        broken.check()
+
+
 def test_a_committed_record_comes_before_the_cache(world):
     stored = execute.execute(CONFIG, world / "book", device="cpu", progress=False)
     assert run().content == stored.content
