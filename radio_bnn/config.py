@@ -31,6 +31,7 @@ POSITIVE = (
     "samples",
     "members",
     "cycles",
+    "labellers",
     "validate_every",
 )
 # Published scales of the priors that have one; mixtures have two, which no setting changes.
@@ -80,7 +81,10 @@ class Config:
     for each image. ``prior_scale`` overrides the published scale of a one-component prior. ``kl`` "auto" is the closed
     form where the prior has one, else "mc".
     ``likelihood`` "orbit_logits" and "orbit_probs" average over the dihedral group D4; all views of an image share one
-    draw of the weights, so they need ``estimator`` "shared". "label_free" is the same for every label, a control.
+    draw of the weights, so they need ``estimator`` "shared". "label_free" is the same for every label, a control;
+    "curation" that of ``labellers`` who keep a galaxy only if all agree on its class, and reject the uncertain ones and
+    the hybrids, which it needs to ``train_on``: "all"; "dirichlet" a noisy Dirichlet, with more noise on a label that
+    was given without confidence. ``train_on`` "labelled" adds the uncertain galaxies with their labels.
     ``augmentation`` shows the images in random views.
     ``schedule`` "ramp" is "warmup_cosine" with rho at rest at first, see ``train.learning_rate_factor``.
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
@@ -106,7 +110,11 @@ class Config:
     prior_scale: float | None = None
     temperature: float = 0.01
     path: tuple[float, ...] = ()
-    likelihood: Literal["categorical", "orbit_logits", "orbit_probs", "label_free"] = "categorical"
+    likelihood: Literal["categorical", "orbit_logits", "orbit_probs", "label_free", "curation", "dirichlet"] = (
+        "categorical"
+    )
+    labellers: int = 5
+    train_on: Literal["confident", "labelled", "all"] = "confident"
     objective: Literal["elbo", "pac2", "pac2_t"] = "elbo"
     kl: Literal["auto", "closed", "mc", "mc_detached"] = "mc"
     estimator: Literal["shared", "local"] = "shared"
@@ -162,6 +170,7 @@ class Config:
                 f"likelihood={self.likelihood!r} needs estimator='shared', not 'local': the views of an image share "
                 "one draw of the weights"
             )
+        self._check_likelihood()
         if self.path and "temperature" in UNUSED[self.method]:
             raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
         if self.objective == "pac2_t" and "detached_variance" in self.as_released:
@@ -172,6 +181,19 @@ class Config:
             self._check_chain()
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
+
+    def _check_likelihood(self) -> None:
+        if (self.likelihood == "curation") != (self.train_on == "all"):
+            raise ValueError(
+                f"likelihood={self.likelihood!r} cannot be used with train_on={self.train_on!r}: rejected galaxies "
+                "have no class, and only 'curation' reads them, which needs train_on='all'"
+            )
+        if self.train_on != "confident" and self.fold is None:
+            raise ValueError(f"train_on={self.train_on!r} needs a fold, so that what is trained on is scored elsewhere")
+        if self.likelihood == "curation" and self.labellers < 2:
+            raise ValueError(f"labellers={self.labellers} must be 2 or more: one alone always agrees")
+        if self.likelihood == "dirichlet" and self.objective != "elbo":
+            raise ValueError(f"objective={self.objective!r} bounds probabilities: likelihood='dirichlet' is a density")
 
     def _check_chain(self) -> None:
         for name in ("epochs", "members"):
@@ -319,6 +341,8 @@ def canonical(config: Config) -> Config:
         unused.add("simulated_galaxies")
     if config.fold is not None:
         unused.add("data_seed")
+    if config.likelihood != "curation":
+        unused.add("labellers")
     if config.selection == "last" and config.schedule != "plateau":
         unused.add("validate_every")  # how densely the history is kept
     published = config.prior_scale == PRIOR_SCALE.get(config.prior)

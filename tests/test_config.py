@@ -27,6 +27,7 @@ def test_the_defaults_are_the_published_protocol():
 
 
 CHAIN = {"method": "sgmcmc", "selection": "last"}
+CURATED = {"likelihood": "curation", "train_on": "all", "fold": 0}
 
 
 def test_the_identity_covers_every_setting_that_matters_and_no_order():
@@ -39,8 +40,8 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
     }  # fmt: skip
     chain = {"method": "sgmcmc", "selection": "last", "momentum": 0.5, "cycles": 1}
     needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
-    needed |= {"cycles": chain, "momentum": chain}
-    changed |= {"momentum": 0.6, "cycles": 2}
+    needed |= {"cycles": chain, "momentum": chain, "labellers": CURATED, "train_on": {"fold": 0}}
+    changed |= {"momentum": 0.6, "cycles": 2, "train_on": "labelled"}
     ids = set()
     for field in dataclasses.fields(Config):
         base = Config(**needed.get(field.name, {}))
@@ -58,6 +59,7 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
         ({}, {"simulated_galaxies": 10}),
         ({}, {"members": 7}),
         ({}, {"cycles": 7, "momentum": 0.1}),
+        ({}, {"labellers": 7}),
         (CHAIN, CHAIN | {"adam_beta2": 0.5, "schedule": "ramp", "samples": 3, "rho_learning_rate": 1.0}),
         ({"fold": 0}, {"fold": 0, "data_seed": 15}),
         ({}, {"prior_scale": 0.1}),
@@ -117,6 +119,11 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"momentum": 1.0}, ValueError, "momentum=1.0 must be at least 0 and below 1"),
+        ({"likelihood": "curation"}, ValueError, "likelihood='curation' cannot be used with train_on='confident'"),
+        ({"train_on": "all", "fold": 0}, ValueError, "likelihood='categorical' cannot be used with train_on='all'"),
+        ({"train_on": "labelled"}, ValueError, "train_on='labelled' needs a fold"),
+        (CURATED | {"labellers": 1}, ValueError, "labellers=1 must be 2 or more"),
+        ({"likelihood": "dirichlet", "objective": "pac2"}, ValueError, "objective='pac2' bounds probabilities"),
         ({"init": "prior", "prior": "laplace"}, ValueError, "init='prior' draws from prior='gaussian', not 'laplace'"),
         (CHAIN | {"epochs": 10}, ValueError, "epochs=10 must be a multiple of cycles=4"),
         (CHAIN | {"members": 6}, ValueError, "members=6 must be a multiple of cycles=4"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from radio_bnn.config import check_fold
 from radio_bnn.data.galaxies import (
@@ -23,6 +24,7 @@ def load(
     *,
     data_seed: int = 14,
     fold: int | None = None,
+    train_on: str = "confident",
     seed: int = 0,
     counts: dict[int, tuple[int, int]] | None = None,
 ) -> Splits:
@@ -32,7 +34,8 @@ def load(
     verified download (never if ``RADIO_BNN_OFFLINE=1``); ``"simulated"``: ``counts`` galaxies per class (training,
     test batch) drawn with ``seed``, by default as many as MiraBest has; ``"auto"``: MiraBest if it can be had, else
     simulated with ``Splits.reason`` saying why. ``data_seed`` divides train from validation; with ``fold``
-    0 to 7 it is ignored, and all five sets are those of that fold, see :mod:`radio_bnn.data.folds`.
+    0 to 7 it is ignored, and all five sets are those of that fold, see :mod:`radio_bnn.data.folds`, where ``train_on``
+    may add galaxies that nobody was sure of to the training set.
     Raises ``ValueError`` for an unknown name or fold, or a fold of an archive with other galaxies than the published
     one; ``FileNotFoundError`` or ``ValueError`` for a ``RADIO_BNN_DATA`` that is set but wrong (under ``"auto"`` too);
     ``mirabest.Unavailable`` if MiraBest was asked for and cannot be had.
@@ -44,22 +47,21 @@ def load(
         raise ValueError(f"no data set called {name!r}: choose one of auto, mirabest, simulated")
     if name == "mirabest" and counts is not None:
         raise ValueError("counts choose how many galaxies to simulate; leave them out for name='mirabest'")
+    division = {"data_seed": data_seed, "fold": fold, "train_on": train_on}
     if name == "simulated":
-        return _simulated("asked for by name", data_seed=data_seed, fold=fold, seed=seed, counts=counts)
+        return _simulated("asked for by name", seed=seed, counts=counts, **division)
     try:
-        return mirabest.load(data_seed=data_seed, fold=fold)
+        return mirabest.load(**division)
     except mirabest.Unavailable as unavailable:
         if name == "mirabest":
             raise
-        return _simulated(unavailable.reason, data_seed=data_seed, fold=fold, seed=seed, counts=counts)
+        return _simulated(unavailable.reason, seed=seed, counts=counts, **division)
 
 
-def _simulated(
-    reason: str, *, data_seed: int, fold: int | None, seed: int, counts: dict[int, tuple[int, int]] | None
-) -> Splits:
+def _simulated(reason: str, *, seed: int, counts: dict[int, tuple[int, int]] | None, **division: Any) -> Splits:
     from radio_bnn.data.folds import divide
     from radio_bnn.data.simulate import simulate
 
     galaxies = simulate(counts=counts, seed=seed)
     sha256 = hashlib.sha256(galaxies.images.tobytes()).hexdigest()
-    return divide(galaxies, source="simulated", sha256=sha256, data_seed=data_seed, fold=fold, reason=reason)
+    return divide(galaxies, source="simulated", sha256=sha256, reason=reason, **division)

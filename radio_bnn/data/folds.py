@@ -47,6 +47,7 @@ def divide(
     sha256: str,
     data_seed: int,
     fold: int | None = None,
+    train_on: str = "confident",
     reason: str = "",
     archive: str = "",
 ) -> Splits:
@@ -56,13 +57,16 @@ def divide(
     overlap. ``uncertain`` and ``hybrid`` are all that the fold scores. The order is that of ``galaxies``, except that
     validation is shuffled, so that each of its ``validation_halves`` has its share of every class and no pair of
     overlapping galaxies is apart.
+    ``train_on`` "labelled": the uncertain galaxies of the other folds are trained on too, and scored by their own fold
+    alone; "all": the hybrids as well.
     Raises ValueError for a fold that does not exist, and for galaxies of MiraBest that the table does not hold.
     """
     if fold is None:
         return split(galaxies, source=source, sha256=sha256, data_seed=data_seed, reason=reason, archive=archive)
     check_fold(fold)
     real = source == "mirabest"
-    role = (committed(galaxies.name) if real else assign(galaxies)).role[:, fold]
+    division = committed(galaxies.name) if real else assign(galaxies)
+    role = division.role[:, fold]
     groups = _groups(len(galaxies), overlaps(galaxies)) if real else []
     index = {
         "train": role == TRAIN,
@@ -71,8 +75,29 @@ def divide(
         "uncertain": (role == SCORED) & (galaxies.morphology < 3),
         "hybrid": (role == SCORED) & (galaxies.morphology == 3),
     }
+    if train_on != "confident":
+        index = _widened(index, galaxies, division.fold == fold, role, groups, train_on)
     sets = {name: galaxies[index[name]] for name in SPLIT_NAMES}
     return Splits(sets, galaxies, source=source, sha256=sha256, fold=fold, reason=reason, archive=archive)
+
+
+def _widened(
+    index: dict[str, np.ndarray],
+    galaxies: Galaxies,
+    own: np.ndarray,
+    role: np.ndarray,
+    groups: Sequence[Sequence[int]],
+    train_on: str,
+) -> dict[str, np.ndarray]:
+    """The sets of a fold that also trains on galaxies that are not judged, unless their neighbour is held out."""
+    joins = ~own & np.isin(role, (SCORED, LEFT_OUT))
+    for group in groups:
+        if any(role[i] in (TEST, VALIDATION) for i in group):
+            joins[list(group)] = False
+    if train_on == "labelled":
+        joins &= galaxies.morphology < 3
+    scored = {name: index[name] & own for name in ("uncertain", "hybrid")}
+    return index | scored | {"train": index["train"] | joins}
 
 
 def overlaps(galaxies: Galaxies, *, arcmin: float = OVERLAP_ARCMIN) -> list[tuple[int, int]]:

@@ -81,16 +81,23 @@ class Unavailable(FileNotFoundError):
         self.reason = reason
 
 
-def load(*, data_seed: int, fold: int | None = None, archives: Sequence[Archive] = ARCHIVES) -> Splits:
+def load(
+    *,
+    data_seed: int,
+    fold: int | None = None,
+    train_on: str = "confident",
+    archives: Sequence[Archive] = ARCHIVES,
+) -> Splits:
     """MiraBest from ``RADIO_BNN_DATA``, else the cache, else a download of the first of ``archives``.
 
-    It is divided by ``fold``, or by ``data_seed`` where that is None.
+    It is divided by ``fold`` and ``train_on``, or by ``data_seed`` where the fold is None, see ``folds.divide``.
     Raises ``Unavailable`` if none has it; ``FileNotFoundError`` or ``ValueError`` for a wrong ``RADIO_BNN_DATA``;
     ``ValueError`` for a ``fold`` of other galaxies than the published ones.
     """
     path = locate(archives) or fetch(archives[0])
     galaxies, archive, sha256 = read(path, archives)
-    return divide(galaxies, source="mirabest", sha256=sha256, data_seed=data_seed, fold=fold, archive=archive.file)
+    division = {"data_seed": data_seed, "fold": fold, "train_on": train_on}
+    return divide(galaxies, source="mirabest", sha256=sha256, archive=archive.file, **division)
 
 
 def locate(archives: Sequence[Archive] = ARCHIVES) -> Path | None:

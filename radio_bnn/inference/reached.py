@@ -29,14 +29,17 @@ def whole_objective(
 
     The mean over ``draws`` of the weights on the images as they are, whatever was optimised and in whatever views; the
     KL divergence is exact where it has a closed form, else the mean over as many draws. A point estimate has -log p(w)
-    in place of the KL, and 0 without a prior. images (N, H, W) uint8, labels (N,). A network that guesses has
-    sum -l = N ln C.
+    in place of the KL, and 0 without a prior. images (N, H, W) uint8, labels (N,). ``nll`` is that of the class, see
+    ``Likelihood.of_class``; a network that guesses has N ln C.
     """
     logits = predict_as_trained(problem, model, images, samples=draws, generator=generator)
-    y = torch.as_tensor(labels)
-    nll = -torch.stack([problem.likelihood.log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
+    y, likelihood = torch.as_tensor(labels), problem.likelihood
+    nll, of_class = (
+        -torch.stack([log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
+        for log_prob in (likelihood.log_prob, likelihood.of_class or likelihood.log_prob)
+    )
     kl = complexity(problem, model, draws=draws, generator=generator)
-    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), nll, kl)
+    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), of_class, kl)
 
 
 @torch.no_grad()

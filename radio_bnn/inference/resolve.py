@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from radio_bnn.config import Config
 from radio_bnn.inference import ensemble, point, sgmcmc, vi
 from radio_bnn.inference.likelihood import LIKELIHOODS
@@ -22,4 +24,7 @@ METHODS: dict[str, Method] = {
 def resolve(config: Config) -> Problem:
     """The prior, the likelihood and the method that ``config`` names."""
     prior = make_prior(config.prior, scale=config.prior_scale, summed="summed_mixture" in config.as_released)
-    return Problem(config, prior, LIKELIHOODS[config.likelihood], METHODS[config.method])
+    likelihood = LIKELIHOODS[config.likelihood]
+    if config.likelihood == "curation":
+        likelihood = likelihood._replace(log_prob=partial(likelihood.log_prob, labellers=config.labellers))
+    return Problem(config, prior, likelihood, METHODS[config.method])

@@ -18,6 +18,7 @@ from radio_bnn.config import HISTORY, Config
 from radio_bnn.data.galaxies import Splits, validation_halves
 from radio_bnn.evaluation import metrics
 from radio_bnn.files import replacing
+from radio_bnn.inference.likelihood import targets
 from radio_bnn.inference.method import Batch, Problem, State
 from radio_bnn.inference.predict import predict_as_trained
 from radio_bnn.inference.resolve import resolve
@@ -122,7 +123,7 @@ def _epochs(training: Training, splits: Splits, device: str) -> Iterator[bool]:
     half = held_out if stale else held_out[validation_halves(len(held_out))[0]]
     noise = training.streams["view"]
     view = training_view(config.augmentation, train.images, generator=noise, dtype=dtype, device=device)
-    labels = torch.as_tensor(train.labels, device=device)
+    labels = torch.as_tensor(targets(config.likelihood, train), device=device)
     validation = network_input(half.images, dtype=dtype, device=device)
     while training.epoch < config.epochs:
         _validate(training, _epoch(training, view, labels), validation, half.labels)

@@ -22,6 +22,7 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
 from radio_bnn.files import CHECKOUT
 from radio_bnn.inference import sgmcmc
+from radio_bnn.inference.likelihood import REJECTED, targets
 from radio_bnn.inference.predict import predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
@@ -131,10 +132,10 @@ def one_thread() -> Iterator[None]:
 
 def load_data(config: Config) -> Splits:
     """The data that ``config`` names; "mirabest" is never replaced by simulated galaxies."""
+    division = {name: getattr(config, name) for name in ("data_seed", "fold", "train_on")}
     if config.data == "mirabest":
-        return load("mirabest", data_seed=config.data_seed, fold=config.fold)
-    counts = scaled_counts(config.simulated_galaxies)
-    return load("simulated", data_seed=config.data_seed, fold=config.fold, counts=counts)
+        return load("mirabest", **division)
+    return load("simulated", counts=scaled_counts(config.simulated_galaxies), **division)
 
 
 def find_data(sources: Iterable[str]) -> None:
@@ -196,12 +197,16 @@ def _temperatures(model: nn.Module) -> dict[str, Any]:
 
 
 def reached(trained: Fit, splits: Splits) -> dict[str, float]:
-    """The objective on the training galaxies, its NLL and complexity, nats, evaluated afresh, and how many they are."""
+    """The objective on the training galaxies, the NLL of their classes, the complexity, and how many have a class.
+
+    The first three in nats, all evaluated afresh.
+    """
     config, train, device = trained.config, splits["train"], next(trained.model.parameters()).device
-    noise = generator(config.seed, "objective", device=device)
+    noise, labels = generator(config.seed, "objective", device=device), targets(config.likelihood, train)
     with one_thread():
-        terms = whole_objective(resolve(config), trained.model, train.images, train.labels, generator=noise)
-    return dict(zip(records.REACHED, (*map(float, terms), len(train)), strict=True))
+        terms = whole_objective(resolve(config), trained.model, train.images, labels, generator=noise)
+    classed = int((labels != REJECTED).sum()) if config.likelihood == "curation" else len(train)
+    return dict(zip(records.REACHED, (*map(float, terms), classed), strict=True))
 
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:

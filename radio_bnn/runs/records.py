@@ -48,6 +48,8 @@ VARIED = set(
         "temperature",
         "members",
         "likelihood",
+        "labellers",
+        "train_on",
         "objective",
         "augmentation",
         "samples",
@@ -56,7 +58,7 @@ VARIED = set(
     ]
 )
 # Settings that came after the first records: at their default they leave the digest of a recipe as it was.
-LATER = ("cycles", "momentum")
+LATER = ("cycles", "momentum", "labellers", "train_on")
 # What may vary within one protocol alone.
 VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
 BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
@@ -400,19 +402,19 @@ def galaxies_of(config: Config, sha256: str) -> dict[str, tuple[int, ...]]:
     Empty for a data set whose class counts are not known, an unpublished archive of MiraBest.
     """
     if config.data == "simulated":
-        return _galaxies_in(config.simulated_galaxies, config.fold)
-    return _galaxies_in(None, config.fold) if f"sha256:{sha256}" == F_BATCHES.checksum else {}
+        return _galaxies_in(config.simulated_galaxies, config.fold, config.train_on)
+    return _galaxies_in(None, config.fold, config.train_on) if f"sha256:{sha256}" == F_BATCHES.checksum else {}
 
 
 @cache
-def _galaxies_in(simulated: int | None, fold: int | None) -> dict[str, tuple[int, ...]]:
+def _galaxies_in(simulated: int | None, fold: int | None, train_on: str) -> dict[str, tuple[int, ...]]:
     """Those of a catalogue without pixels and places; None: MiraBest's, whose table is in the order of COUNTS."""
     counts = COUNTS if simulated is None else scaled_counts(simulated)
     code = np.repeat(list(counts), [sum(pair) for pair in counts.values()])
     in_test = np.concatenate([np.arange(train + test) >= train for train, test in counts.values()])
     source, name = ("mirabest", committed_names()) if simulated is None else ("simulated", code.astype(str))
     galaxies = Galaxies(np.zeros((len(code), 1, 1), np.uint8), code, in_test, name, *[np.full(len(code), np.nan)] * 4)
-    sets = divide(galaxies, source=source, sha256="", data_seed=0, fold=fold)
+    sets = divide(galaxies, source=source, sha256="", data_seed=0, fold=fold, train_on=train_on)
     found = {name: tuple(np.bincount(sets[name].labels, minlength=2).tolist()) for name in SCORED}
     return found if fold is not None else found | {"validation": (len(sets["validation"]),)}
 

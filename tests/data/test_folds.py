@@ -224,6 +224,39 @@ def test_simulated_galaxies_are_loaded_by_fold_whatever_the_data_seed():
     assert one.banner().startswith("SIMULATED GALAXIES, not MiraBest: asked for by name; fold 3. To use MiraBest")
 
 
+@pytest.mark.parametrize("train_on", ["labelled", "all"])
+def test_a_galaxy_that_is_trained_on_is_scored_by_its_own_fold_alone(world, train_on):
+    galaxies, folds = world
+    real = galaxies not in WORLDS.values()
+    folds = folds if real else assign(galaxies)
+    scored = Counter()
+    for fold in range(N_FOLDS):
+        plain = divided(galaxies, fold, "mirabest" if real else "simulated")
+        wide = divide(
+            galaxies,
+            source="mirabest" if real else "simulated",
+            sha256="",
+            data_seed=14,
+            fold=fold,
+            train_on=train_on,
+        )
+        for name in ("validation", "test"):
+            assert np.array_equal(wide[name].name, plain[name].name)
+        added = wide["train"][~np.isin(wide["train"].name, plain["train"].name)]
+        assert set(plain["train"].name) <= set(wide["train"].name)
+        assert not (added.confident & (added.morphology < 3)).any()
+        assert set(added.morphology) == ({1, 2, 3} if train_on == "all" else {1, 2})
+        assert not np.isin(added.name, galaxies.name[folds.fold == fold]).any()
+        assert not np.isin(wide["train"].name, [n for part in ("uncertain", "hybrid") for n in wide[part].name]).any()
+        held_out = [name for part in wide if part != "train" for name in wide[part].name]
+        for i, j in overlaps(galaxies) if real else ():
+            pair = galaxies.name[[i, j]]
+            assert not (np.isin(pair, wide["train"].name).any() and np.isin(pair, held_out).any()), pair
+        scored.update([*wide["uncertain"].name, *wide["hybrid"].name])
+    unjudged = galaxies.name[(galaxies.morphology == 3) | ~galaxies.confident]
+    assert set(scored.values()) == {1} and set(scored) == set(unjudged)
+
+
 def test_mirabest_is_loaded_by_fold(mirabest_archive):
     splits = load("mirabest", fold=4)
     sizes = {name: len(part) for name, part in splits.items()}

@@ -9,6 +9,7 @@ from scenarios import galaxies, images, network
 from torch.distributions import Laplace, Normal
 
 from radio_bnn.config import Config
+from radio_bnn.inference.likelihood import REJECTED
 from radio_bnn.inference.method import Batch
 from radio_bnn.inference.reached import DRAWS, complexity, whole_objective
 from radio_bnn.inference.resolve import resolve
@@ -137,3 +138,18 @@ def test_a_network_that_guesses_pays_ln_2_for_every_galaxy():
         resolve(Config.preview(method="map")), model, toys.images, toys.labels, generator=generator(0, "objective")
     )
     assert float(terms.nll) == pytest.approx(len(toys) * np.log(2), rel=1e-12)
+
+
+def test_what_is_learnt_of_curated_galaxies_is_counted_on_those_that_have_a_class():
+    """The objective is that of the labellers' agreement; its NLL compares with N ln 2 of the galaxies with a class."""
+    config = Config.preview(data="simulated", fold=0, likelihood="curation", train_on="all", labellers=5)
+    problem, labels = resolve(config), np.array([0, 1, REJECTED, REJECTED])
+    model = problem.method.network(config, generator(0, "init"))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.fill_(-30.0 if name.endswith("_rho") else 0.0)
+    found = whole_objective(problem, model, images(4), labels, draws=2, generator=generator(0, "objective"))
+    assert float(found.nll) == pytest.approx(2 * np.log(2), rel=1e-6)
+    agreed, torn = 5 * np.log(2), -np.log(1 - 2 * 0.5**5)
+    expected = 2 * agreed + 2 * torn + config.temperature * float(found.kl)
+    assert float(found.loss) == pytest.approx(expected, rel=1e-6)
