@@ -35,8 +35,8 @@ POSITIVE = (
     "validate_every",
 )
 # Published scales of the priors that have one; mixtures have two, which no setting changes.
-PRIOR_SCALE = {"gaussian": 0.1, "laplace": 1.0, "student_t": 0.1}
-CLOSED_KL = ("gaussian", "laplace")
+PRIOR_SCALE = {"gaussian": 0.1, "gaussian_fan_in": 1.0, "laplace": 1.0, "student_t": 0.1}
+CLOSED_KL = ("gaussian", "gaussian_fan_in", "laplace")
 # Likelihoods that look at all eight views of an image.
 ORBITS = ("orbit_logits", "orbit_probs")
 # Learning rates of the means and of rho in ``Config.annealed`` by method, prior and its scale, None for the published
@@ -78,7 +78,8 @@ class Config:
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
-    for each image. ``prior_scale`` overrides the published scale of a one-component prior. ``kl`` "auto" is the closed
+    for each image. ``prior_scale`` overrides the published scale of a one-component prior; "gaussian_fan_in" has
+    it over the square root of a layer's fan-in. ``kl`` "auto" is the closed
     form where the prior has one, else "mc".
     ``likelihood`` "orbit_logits" and "orbit_probs" average over the dihedral group D4; all views of an image share one
     draw of the weights, so they need ``estimator`` "shared". "label_free" is the same for every label, a control;
@@ -106,7 +107,9 @@ class Config:
     members: int = 4
     cycles: int = 4
     momentum: float = 0.9
-    prior: Literal["gaussian", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = "gaussian"
+    prior: Literal["gaussian", "gaussian_fan_in", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = (
+        "gaussian"
+    )
     prior_scale: float | None = None
     temperature: float = 0.01
     path: tuple[float, ...] = ()
@@ -175,8 +178,8 @@ class Config:
             raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
         if self.objective == "pac2_t" and "detached_variance" in self.as_released:
             raise ValueError("as_released='detached_variance' is known for objective='pac2', not for 'pac2_t'")
-        if self.init == "prior" and self.prior != "gaussian":
-            raise ValueError(f"init='prior' draws from prior='gaussian', not {self.prior!r}: use init='he'")
+        if self.init == "prior" and self.prior not in ("gaussian", "gaussian_fan_in"):
+            raise ValueError(f"init='prior' draws from a Gaussian prior, not {self.prior!r}: use init='he'")
         if self.method == "sgmcmc":
             self._check_chain()
         if self.objective != "elbo" and self.method != "vi":

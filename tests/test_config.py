@@ -124,7 +124,7 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"train_on": "labelled"}, ValueError, "train_on='labelled' needs a fold"),
         (CURATED | {"labellers": 1}, ValueError, "labellers=1 must be 2 or more"),
         ({"likelihood": "dirichlet", "objective": "pac2"}, ValueError, "objective='pac2' bounds probabilities"),
-        ({"init": "prior", "prior": "laplace"}, ValueError, "init='prior' draws from prior='gaussian', not 'laplace'"),
+        ({"init": "prior", "prior": "laplace"}, ValueError, "init='prior' draws from a Gaussian prior, not 'laplace'"),
         (CHAIN | {"epochs": 10}, ValueError, "epochs=10 must be a multiple of cycles=4"),
         (CHAIN | {"members": 6}, ValueError, "members=6 must be a multiple of cycles=4"),
         (CHAIN | {"path": (0.1,)}, ValueError, r"path=\(0.1,\) cannot be used with method='sgmcmc'"),

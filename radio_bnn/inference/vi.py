@@ -22,7 +22,8 @@ def network(config: Config, generator: torch.Generator) -> LeNet:
 def step(state: State, batch: Batch) -> Terms:
     """One step of Adam on the negative ELBO or PAC-Bayes bound of the minibatch."""
     with autocast(state.problem.config.precision, device=batch.labels.device.type):
-        q = {ALL: Normal(state.flat["mean"], state.flat["rho"].exp())}
+        by_layer = getattr(state.problem.prior, "by_layer", False)
+        q = None if by_layer else {ALL: Normal(state.flat["mean"], state.flat["rho"].exp())}
         terms = objective(state.problem, state.model, batch, generator=state.noise, q=q)
     return descend(state, terms)
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radio_bnn.config import PRIOR_SCALE, Config
+from radio_bnn.config import Config
 from radio_bnn.model.layers import Dropout
+from radio_bnn.model.priors import make_prior
 from radio_bnn.model.sparse import Windows, conv_pool_relu
 
 CHANNELS = (6, 16, 26, 32)
@@ -47,7 +48,7 @@ def initialised(model: LeNet, config: Config, generator: torch.Generator) -> LeN
     """``model`` with the start that ``config`` asks for, in its precision.
 
     ``init`` "uniform": means ~ U(-0.1, 0.1) (published); "he": weight means ~ N(0, 2 / fan_in), biases 0; "prior":
-    means ~ N(0, prior_scale^2).
+    a draw from the Gaussian prior.
     Fully-connected weight means are then multiplied by ``init_fc_scale``. rho ~ U(init_rho_low, init_rho_high).
     The value of a point layer counts as its mean.
     """
@@ -63,7 +64,8 @@ def _initialise(name: str, parameter: Tensor, config: Config, generator: torch.G
     elif config.init == "uniform":
         parameter.uniform_(-0.1, 0.1, generator=generator)
     elif config.init == "prior":
-        parameter.normal_(0.0, config.prior_scale or PRIOR_SCALE["gaussian"], generator=generator)
+        prior = make_prior(config.prior, scale=config.prior_scale)
+        parameter.normal_(0.0, getattr(prior, "of", lambda _: prior)(parameter).scale, generator=generator)
     elif "bias" in name:
         parameter.zero_()
     else:

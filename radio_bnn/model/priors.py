@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +43,30 @@ class Gaussian:
         """KL[N(mean, s) || N(0, p)] = log(p / s) + (s^2 + mean^2) / 2p^2 - 1/2 in nats, elementwise."""
         ratio = (scale / self.scale).square()
         return (ratio + (mean / self.scale).square() - 1 - torch.log(ratio)) / 2
+
+
+@dataclass(frozen=True)
+class GaussianFanIn:
+    """p(w) = N(w; 0, scale^2 / fan_in) for every tensor of weights, N(0, scale^2) for biases; not in the paper.
+
+    The function that a layer draws keeps its size as the layer gets wider. It needs tensors (fan_out, ...) as the
+    layers have them: fan_in is the number of weights of one output.
+    """
+
+    scale: float = 1.0
+    by_layer: ClassVar[bool] = True
+
+    def of(self, w: Tensor) -> Gaussian:
+        """The prior of one tensor."""
+        return Gaussian(self.scale / math.sqrt(w[0].numel()) if w.ndim > 1 else self.scale)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """log p(w) in nats, elementwise."""
+        return self.of(w).log_prob(w)
+
+    def kl(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """KL[N(mean, s) || p] in nats, elementwise."""
+        return self.of(mean).kl(mean, scale)
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,7 @@ class StudentT:
 
 PRIORS = {
     "gaussian": Gaussian,
+    "gaussian_fan_in": GaussianFanIn,
     "gaussian_mixture": GaussianMixture,
     "laplace": Laplace,
     "laplace_mixture": LaplaceMixture,
@@ -122,12 +148,13 @@ PRIORS = {
 }
 TITLES = {
     "gaussian": "Gaussian",
+    "gaussian_fan_in": "Gaussian by fan-in",
     "gaussian_mixture": "Gaussian mixture",
     "laplace": "Laplace",
     "laplace_mixture": "Laplace mixture",
     "student_t": "Student t",
 }
-Prior = Gaussian | GaussianMixture | Laplace | LaplaceMixture | StudentT
+Prior = Gaussian | GaussianFanIn | GaussianMixture | Laplace | LaplaceMixture | StudentT
 
 
 def make_prior(name: str, *, scale: float | None = None, summed: bool = False) -> Prior:
@@ -146,6 +173,7 @@ def make_prior(name: str, *, scale: float | None = None, summed: bool = False) -
 
 
 def log_densities(weights: np.ndarray) -> dict[str, np.ndarray]:
-    """log p(w) of every prior with its published values, by title: weights (K,) -> {title: (K,)}, nats."""
+    """log p(w) of every prior of a single weight with its published values: weights (K,) -> {title: (K,)}, nats."""
     w = torch.as_tensor(weights, dtype=torch.float64)
-    return {TITLES[name]: make_prior(name).log_prob(w).numpy() for name in PRIORS}
+    single = [name for name, prior in PRIORS.items() if not getattr(prior, "by_layer", False)]
+    return {TITLES[name]: make_prior(name).log_prob(w).numpy() for name in single}

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from scenarios import gradients, images, network
@@ -116,3 +117,24 @@ def test_the_orbit_likelihood_has_the_gradient_of_the_average_by_hand(average):
     parameters = list(model.parameters())
     found, by_hand = gradients(terms.nll, parameters), gradients(-likelihood.sum(), parameters)
     assert float((found - by_hand).norm() / by_hand.norm()) < 1e-11
+
+
+def test_a_prior_by_layer_enters_the_objective_layer_by_layer():
+    config = Config.annealed(prior="gaussian_fan_in", precision="float64", temperature=0.3)
+    problem = resolve(config)
+    state = problem.method.start(problem, device="cpu")
+    x = network_input(X[:8], dtype=torch.float64)
+    terms = problem.method.step(state, Batch(x, Y[:8], 24))
+    model = problem.method.network(config, generator(config.seed, "init"))
+    by_hand = sum(
+        make_prior("gaussian", scale=1 / np.sqrt(q.mean[0].numel()) if q.mean.ndim > 1 else 1.0).kl(*q).sum()
+        for q in posterior(model).values()
+    )
+    assert terms.kl.item() == pytest.approx(by_hand.item(), rel=1e-12)
+
+
+def test_a_draw_from_the_prior_by_fan_in_has_its_spread_in_every_layer():
+    config = Config.sampled(prior="gaussian_fan_in", prior_scale=2.0, members=2)
+    member = resolve(config).method.network(config, generator(0, "init")).members[0]
+    assert float(member.fc1.weight.std()) == pytest.approx(2 / np.sqrt(1568), rel=0.01)
+    assert float(member.fc2.weight.std()) == pytest.approx(2 / np.sqrt(120), rel=0.02)

@@ -8,6 +8,7 @@ from scipy import integrate, stats
 from radio_bnn.model.priors import PRIORS, TITLES, GaussianMixture, Laplace, LaplaceMixture, log_densities, make_prior
 
 SCIPY = {
+    "gaussian_fan_in": lambda w: stats.norm.logpdf(w, scale=1.0),
     "gaussian": lambda w: stats.norm.logpdf(w, scale=0.1),
     "laplace": lambda w: stats.laplace.logpdf(w, scale=1.0),
     "gaussian_mixture": lambda w: np.log(0.75 * stats.norm.pdf(w) + 0.25 * stats.norm.pdf(w, scale=9e-4)),
@@ -53,6 +54,17 @@ def test_the_kl_of_the_gaussian_prior_to_itself_is_zero():
     assert float(prior.kl(torch.tensor(0.0), torch.tensor(0.3))) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.parametrize("shape", [(4, 25), (3, 2, 5, 5)])
+def test_the_prior_by_fan_in_keeps_the_size_of_an_output_whatever_the_width(shape):
+    """The sum of fan_in terms w x with x of unit size has the variance scale^2; a bias has it by itself."""
+    fan_in, w = math.prod(shape[1:]), torch.randn(shape, dtype=torch.float64)
+    prior, single = make_prior("gaussian_fan_in", scale=0.5), make_prior("gaussian", scale=0.5 / math.sqrt(fan_in))
+    assert prior.of(w) == single and prior.of(w[:, 0].flatten()[:3]).scale == 0.5
+    assert fan_in * single.scale**2 == pytest.approx(0.25)
+    torch.testing.assert_close(prior.log_prob(w), single.log_prob(w))
+    torch.testing.assert_close(prior.kl(w, w.abs()), single.kl(w, w.abs()))
+
+
 @pytest.mark.parametrize("prior", [GaussianMixture, LaplaceMixture])
 def test_a4_mixtures_stay_finite_in_log_space_and_vanish_as_released(prior):
     far = torch.tensor([30.0, -40.0])
@@ -82,7 +94,7 @@ def test_every_prior_has_a_title():
     assert TITLES.keys() == PRIORS.keys()
 
 
-def test_log_densities_are_those_of_every_prior():
+def test_log_densities_are_those_of_every_prior_of_a_single_weight():
     found = log_densities(np.array([0.0, 0.2]))
-    assert list(found) == list(TITLES.values())
+    assert list(found) == [title for name, title in TITLES.items() if name != "gaussian_fan_in"]
     np.testing.assert_allclose(found["Gaussian"], SCIPY["gaussian"](np.array([0.0, 0.2])))
