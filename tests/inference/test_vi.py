@@ -136,5 +136,5 @@ def test_a_prior_by_layer_enters_the_objective_layer_by_layer():
 def test_a_draw_from_the_prior_by_fan_in_has_its_spread_in_every_layer():
     config = Config.sampled(prior="gaussian_fan_in", prior_scale=2.0, members=2)
     member = resolve(config).method.network(config, generator(0, "init")).members[0]
-    assert float(member.fc1.weight.std()) == pytest.approx(2 / np.sqrt(1568), rel=0.01)
-    assert float(member.fc2.weight.std()) == pytest.approx(2 / np.sqrt(120), rel=0.02)
+    assert member.fc1.weight.std().item() == pytest.approx(2 / np.sqrt(1568), rel=0.01)
+    assert member.fc2.weight.std().item() == pytest.approx(2 / np.sqrt(120), rel=0.02)
