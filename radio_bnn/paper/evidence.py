@@ -527,6 +527,39 @@ def _c8b(protocol: str) -> Evidence:
     return Evidence(estimates, min(folds for _, folds, _, _ in read.values()), missing, found, (), vacuous, beside)
 
 
+def _c9(protocol: str) -> Evidence:
+    if protocol != experiments.CHAPTERS_OWN:
+        return Evidence()
+    estimates, folds, missing = {}, [], 0
+    for s, groups in experiments.curated().items():
+        ladder = {t: [run and agreed(run, s) for run in runs] for t, runs in along(groups).items()}
+        plain, upto = stored(experiments.uncurated(s)), [t for t in ladder if t <= experiments.WARM]
+        missing += lacking(plain, *(ladder[t] for t in upto))
+        best = [
+            None if None in runs else min(runs, key=_validation_nll)
+            for runs in zip(*(ladder[t] for t in upto), strict=True)
+        ]
+        pairs = compare(one=ladder[experiments.WARM], best=best, plain=plain)
+        if pairs is None:
+            continue
+        folds.append(pairs.folds)
+        estimates[f"S = {s}, cooling"] = pairs.estimate("nll", one=1.0, best=-1.0)
+        estimates[f"S = {s}, curation"] = pairs.estimate("nll", one=1.0, plain=-1.0)
+    if len(folds) < len(experiments.LABELLERS):
+        return Evidence(lacking=missing)
+    return Evidence(estimates, min(folds), missing)
+
+
+def agreed(run: Run, labellers: int) -> Run:
+    """The run as it predicts what S labellers agree on: each draw's p_y^S / sum_c p_c^S, its logits times S."""
+    scored = {name: values for name, values in run.arrays.items() if name.startswith("difference_")}
+    return replace(run, arrays=run.arrays | {n: labellers * x.astype(np.float32) for n, x in scored.items()})
+
+
+def _validation_nll(run: Run) -> float:
+    return metrics.nll(run.logits_of("validation"), run.labels["validation"])
+
+
 def _shown(estimate: Estimate, spec: str) -> str:
     return f"{estimate.interval(0.95):{spec}}"
 
@@ -541,7 +574,7 @@ READ: dict[str, Callable[[str], Evidence]] = {
     "C7": _c7,
     "C8a": _c8a,
     "C8b": _c8b,
-    "C9": lambda protocol: Evidence(),
+    "C9": _c9,
     "C10": _c10,
 }
 """What is read for every claim."""

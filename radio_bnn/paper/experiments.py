@@ -35,6 +35,11 @@ ORBIT = {"likelihood": "orbit_logits", "estimator": "shared"}
 SHARED = {"estimator": "shared"}
 BASELINES = {"maximum a posteriori": {"method": "map"}, "dropout": {"method": "dropout"}}
 LABEL_FREE = {"likelihood": "label_free"}
+CHAINS = range(4)
+SAMPLED_AT = (0.01, 0.1, 1.0)  # temperatures of the chains
+LABELLERS = (2, 5, 10)
+# T over the number of labellers: S log p_y at T is log p_y at T / S.
+SHARED_OUT = (0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
 
 Group = list[Config]
 
@@ -136,6 +141,37 @@ def orbit(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
     """The orbit likelihood and its baseline, no augmentation, both with the shared estimator, {title: runs}."""
     folds = list(folds)
     return {title: [run(f, **changes) for f in folds] for title, changes in {"D4 orbit": ORBIT, "none": SHARED}.items()}
+
+
+def chains(folds: Iterable[int] = FEW) -> dict[float, list[Group]]:
+    """Four chains of ``Config.sampled`` on each fold, the same starts at each T: {T: [chains of a fold]}."""
+    return {
+        t: [
+            [
+                Config.sampled(fold=fold, seed=FIRST_SEED + fold + 1000 * k, temperature=t, precision=PRECISION)
+                for k in CHAINS
+            ]
+            for fold in folds
+        ]
+        for t in SAMPLED_AT
+    }
+
+
+def curated(folds: Iterable[int] = FEW) -> dict[int, dict[float, Group]]:
+    """Upward paths under the curation likelihood of S labellers, which reach T = 1: {S: {T: runs}}."""
+    return {s: _curated(s, list(folds)) for s in LABELLERS}
+
+
+def _curated(labellers: int, folds: Sequence[int]) -> dict[float, Group]:
+    ladder = tuple(round(labellers * share, 6) for share in SHARED_OUT)
+    changes = {"likelihood": "curation", "train_on": "all", "labellers": labellers}
+    return {t: [_stage(fold, t, ladder[:k], **changes) for fold in folds] for k, t in enumerate(ladder)}
+
+
+def uncurated(labellers: int, folds: Iterable[int] = FEW) -> Group:
+    """What T = 1 with S labellers is without the rejected galaxies: the plain likelihood at T = 1 / S."""
+    t = 1 / labellers
+    return [_stage(fold, t, tuple(x for x in LADDER if x < t)) for fold in folds]
 
 
 def longer(folds: Iterable[int] = FEW) -> Group:
@@ -272,6 +308,8 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "released": lambda: _judged(RELEASED, "published"),
     "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
+    "sampling": lambda: _wanted(dict(reversed(chains().items()))),
+    "curation": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted(curated()),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
 }
 """Queues by name, most wanted first; ``book`` is all of them, one after the other."""
@@ -280,7 +318,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "priors": ("priors", "matched", "baselines"),
     "calibration": ("path", "baselines"),
     "pruning": ("pruning",),
-    "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol"),
+    "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol", "curation"),
     "augmentation": ("path", "orbit", "augmentations"),
     "atlas": ("path", "priors", "matched", "baselines"),
     "audit": ("path",),

@@ -150,7 +150,7 @@ def test_everything_that_is_trained_has_rates_that_are_chosen():
     assert set(ANNEALED_RATES) <= known
     for item in experiments.queue("book"):
         c = canonical(item.config)
-        assert (c.method, c.prior, c.prior_scale) in known, item
+        assert (c.method, c.prior, c.prior_scale) in known or c.method == "sgmcmc", item
 
 
 # Queues
@@ -165,9 +165,22 @@ def test_the_whole_book_is_one_queue_with_everything_that_a_chapter_wants_once()
         assert wanted and len(set(wanted)) == len(wanted) and set(wanted) <= set(book), chapter
 
 
+def test_the_curation_paths_pass_through_one_and_their_control_is_the_plain_likelihood_at_a_share_of_it():
+    for s, ladder in experiments.curated([1]).items():
+        stages = [group[0] for group in ladder.values()]
+        assert 1.0 in ladder and [c.temperature / s for c in stages] == pytest.approx(experiments.SHARED_OUT)
+        assert all(after.previous == before for before, after in pairwise(stages))
+        assert {(c.labellers, c.likelihood, c.train_on) for c in stages} == {(s, "curation", "all")}
+        [plain] = experiments.uncurated(s, [1])
+        assert plain.temperature == pytest.approx(1 / s) and plain.likelihood == "categorical"
+        if plain.temperature in LADDER:
+            assert plain == experiments.paths([1])[plain.temperature][0]
+
+
 def test_every_run_of_the_book_is_on_a_fold_with_the_seed_of_that_fold():
     for config, _ in experiments.queue("book"):
-        assert config.fold in FOLDS and config.seed == 122 + config.fold
+        chain = (config.seed - 122 - config.fold) / 1000
+        assert config.fold in FOLDS and chain in (experiments.CHAINS if config.method == "sgmcmc" else (0,))
         assert (config.data, config.precision) == ("mirabest", "bf16") or config in experiments.in_float32()
 
 
@@ -196,12 +209,14 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         "protocol": len(LADDER) * len(experiments.RATES)
         + others
         + len(experiments.BASELINES) * len(experiments.POINT_RATES),
+        "sampling": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.CHAINS),
+        "curation": len(FEW) * len(experiments.LABELLERS) * (1 + len(experiments.SHARED_OUT)),
     }
     assert expected == {name: len(set(pairs(make()))) for name, make in QUEUES.items()}
     book, everything = len(experiments.queue("book")), sum(expected.values())
-    # The Gaussian headline of the priors, the upward paths of directions, objectives and augmentations, and the longer
-    # start of the directions.
-    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t - len(FEW)
+    # The Gaussian headline of the priors, the upward paths of directions, objectives and augmentations, the longer
+    # start of the directions, and the plain runs of five and of ten labellers.
+    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t - len(FEW) - 2 * len(FEW)
 
 
 @pytest.mark.parametrize("name", ["book", *QUEUES])
@@ -252,6 +267,8 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "released",
         "multiverse",
         "precision",
+        "sampling",
+        "curation",
         "protocol",
     ]
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
