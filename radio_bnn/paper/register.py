@@ -50,21 +50,24 @@ def extended(known: Mapping[str, Entries], commit: str) -> dict[str, Entries]:
 
 PAGE = CHECKOUT / "book" / "_generated" / "register.md"
 TITLES = {"rules": "rule", "variants": "rule", "protocols": "protocol"}
+# Rules younger than the first records of this edition, and the likelihood before whose first record they were fixed.
+YOUNGER = {"C9": "curation"}
 AT_TWO_TEMPERATURES = ("published", "released")  # protocols, see the rule of C6 that they have of their own
 
 
 def page(known: Mapping[str, Entries], dates: Mapping[str, str], records: Sequence[Record]) -> str:
     """The register as Markdown: what, its digest, the commit that first had it, and the first record that came after.
 
-    That is for a protocol the first run of its digest, for a rule the first run of this edition, and for one of a
-    protocol's own the first run of such a protocol, each by the code that made it. ``dates``: {commit: date}.
+    That is for a protocol the first run of its digest, for a rule the first run of this edition, for one of YOUNGER the
+    first of its likelihood, and for one of a protocol's own the first run of such a protocol, each by the code that
+    made it. ``dates``: {commit: date}.
     """
     oldest = sorted(records, key=lambda record: (dates[record.commit], record.commit))
     lines = []
     for part, named in known.items():
         for name, entries in named.items():
             for entry in entries:
-                after = (_at(r.commit, dates) for r in oldest if _follows(r, part, entry["digest"]))
+                after = (_at(r.commit, dates) for r in oldest if _follows(r, part, name, entry["digest"]))
                 first = next(after, "none is stored")
                 title = f"{TITLES[part]} {name.replace('_', ' ')}"
                 lines.append([title, f"`{entry['digest']}`", _at(entry["commit"], dates), first])
@@ -72,9 +75,10 @@ def page(known: Mapping[str, Entries], dates: Mapping[str, str], records: Sequen
     return tables.markdown(header, lines).replace("---:", ":---") + "\n"
 
 
-def _follows(record: Record, part: str, digest: str) -> bool:
+def _follows(record: Record, part: str, name: str, digest: str) -> bool:
     """Whether a rule or protocol of a part of the register judges or makes a record."""
-    of_part = {"rules": True, "variants": record.name in AT_TWO_TEMPERATURES, "protocols": record.digest == digest}
+    judged = record.likelihood == YOUNGER.get(name, record.likelihood)
+    of_part = {"rules": judged, "variants": record.name in AT_TWO_TEMPERATURES, "protocols": record.digest == digest}
     return of_part[part]
 
 
@@ -83,18 +87,23 @@ def _at(commit: str, dates: Mapping[str, str]) -> str:
 
 
 class Record(NamedTuple):
-    """The name and digest of a stored run's protocol, and the commit of the code that made it."""
+    """The name and digest of a stored run's protocol, the commit of the code that made it, and its likelihood."""
 
     name: str
     digest: str
     commit: str
+    likelihood: str = "categorical"
 
 
 def stored(folder: Path) -> list[Record]:
     """What the committed runs of this edition say of themselves, those that belong to a protocol."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     return [
-        Record(*(of["protocol"][k] for k in ("name", "digest")), _commit(of["provenance"]["commit"]))
+        Record(
+            *(of["protocol"][k] for k in ("name", "digest")),
+            _commit(of["provenance"]["commit"]),
+            of["config"]["likelihood"],
+        )
         for of in found
         if of.get("kind") == "run"
     ]

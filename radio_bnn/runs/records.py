@@ -554,7 +554,8 @@ def protocol_digests() -> dict[str, str]:
 
 def _reference(name: str, config: Config) -> Config:
     same = ("method", "prior", "prior_scale") if name in BY_PRIOR else ()
-    return getattr(Config, name)(likelihood=config.likelihood, **{field: getattr(config, field) for field in same})
+    likelihood = ("likelihood", "train_on", "fold")
+    return getattr(Config, name)(**{field: getattr(config, field) for field in (*likelihood, *same)})
 
 
 def _recipe(config: Config, name: str) -> dict[str, Any]:

@@ -86,16 +86,23 @@ def test_the_page_in_the_book_is_the_register(registered, history):
 
 def test_the_page_says_the_first_record_after_each_rule_and_protocol():
     known = {
-        "rules": {"C1": [{"digest": "r1", "commit": "a"}, {"digest": "r2", "commit": "b"}]},
+        "rules": {
+            "C1": [{"digest": "r1", "commit": "a"}, {"digest": "r2", "commit": "b"}],
+            "C9": [{"digest": "r9", "commit": "c"}],
+        },
         "variants": {"C1 otherwise": [{"digest": "v", "commit": "b"}]},
         "protocols": {"of_old": [{"digest": "p", "commit": "a"}], "new": [{"digest": "q", "commit": "b"}]},
     }
     when = {"a": "2026-01-01 00:00", "b": "2026-01-02 00:00", "c": "2026-01-03 00:00", "d": "2026-01-04 00:00"}
-    records = [register.Record(*of) for of in (("released", "p", "d"), ("own", "p", "c"), ("own", "x", "b"))]
+    made = (("released", "p", "d"), ("own", "p", "c"), ("own", "x", "b"), ("own", "x", "d", "curation"))
+    records = [register.Record(*of) for of in made]
     lines = [line.strip("| ").split(" | ") for line in register.page(known, when, records).splitlines()[2:]]
-    assert [line[0] for line in lines] == ["rule C1", "rule C1", "rule C1 otherwise", "protocol of old", "protocol new"]
-    assert [line[2] for line in lines] == [f"`{c}`, {when[c]}" for c in "abbab"]
-    assert [line[3] for line in lines] == [*(f"`{c}`, {when[c]}" for c in "bbdc"), "none is stored"]
+    assert [line[0] for line in lines] == [
+        *("rule C1", "rule C1", "rule C9", "rule C1 otherwise"),
+        *("protocol of old", "protocol new"),
+    ]
+    assert [line[2] for line in lines] == [f"`{c}`, {when[c]}" for c in "abcbab"]
+    assert [line[3] for line in lines] == [*(f"`{c}`, {when[c]}" for c in "bbddc"), "none is stored"]
 
 
 def test_every_first_record_on_the_page_is_younger_than_what_it_follows():
@@ -109,6 +116,7 @@ def test_every_first_record_on_the_page_is_younger_than_what_it_follows():
 def test_a_record_names_its_commit_however_it_was_described(tmp_path):
     for name, commit in {"a": "29d1e642c07b", "b": "v0.1-14-g29d1e642c07b-dirty"}.items():
         of = {"kind": "run", "protocol": {"name": "own", "digest": "p"}, "provenance": {"commit": commit}}
+        of["config"] = {"likelihood": "categorical"}
         (tmp_path / f"{name}.json").write_text(json.dumps(of))
     (tmp_path / "first_edition.json").write_text("{}")
     assert register.stored(tmp_path) == [register.Record("own", "p", "29d1e642c07b")] * 2
@@ -165,11 +173,12 @@ def test_every_committed_run_was_made_after_its_protocol_was_registered(register
 
 
 def test_every_committed_run_was_made_after_the_rules_that_judge_it(registered, history):
-    """A claim that is added later fails here, and has to say which runs were seen before and may be its baseline."""
+    """A claim that is added later fails here, or has to say which runs were not seen before: ``register.YOUNGER``."""
     runs = [v for p in sorted(BOOK.glob("*.json")) if (v := json.loads(p.read_text())).get("kind") == "run"]
-    rules = {entries[-1]["commit"] for entries in registered["rules"].values()}
-    for made in {commit_of(run["provenance"]["commit"]) for run in runs}:
-        assert all(is_ancestor(rule, made) for rule in rules), made
+    rules = {claim: entries[-1]["commit"] for claim, entries in registered["rules"].items()}
+    for made, likelihood in {(commit_of(r["provenance"]["commit"]), r["config"]["likelihood"]) for r in runs}:
+        judging = [rule for claim, rule in rules.items() if register.YOUNGER.get(claim, likelihood) == likelihood]
+        assert len(judging) >= 10 and all(is_ancestor(rule, made) for rule in judging), made
 
 
 def test_every_committed_run_of_a_protocol_with_a_rule_of_its_own_was_made_after_it(registered, history):
