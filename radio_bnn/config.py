@@ -64,6 +64,7 @@ UNUSED = {
     "dropout": OF_A_CHAIN | (OF_THE_POSTERIOR - {"estimator"}) | OF_THE_PRIOR | {"members"},
     "ensemble": OF_A_CHAIN | OF_THE_POSTERIOR | {"samples"},
     "sgmcmc": OF_ADAM | OF_THE_POSTERIOR | {"samples"},
+    "ivon": OF_A_CHAIN | {"members", "kl", "rho_learning_rate", "weight_decay"},
 }
 
 
@@ -74,7 +75,7 @@ class Config:
     ``method``: "vi" mean-field variational inference; "map" the maximum of p(D | w)^(1/T) p(w); "ml" the maximum of the
     likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks; "sgmcmc" a
     chain of stochastic-gradient Hamiltonian Monte Carlo of ``cycles`` cycles, which keeps ``members`` draws, and whose
-    momentum decays by the factor ``momentum`` per step.
+    momentum decays by the factor ``momentum`` per step; "ivon" natural-gradient steps to the posterior of "vi".
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
@@ -103,7 +104,7 @@ class Config:
     fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc"] = "vi"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon"] = "vi"
     members: int = 4
     cycles: int = 4
     momentum: float = 0.9
@@ -182,6 +183,8 @@ class Config:
             raise ValueError(f"init='prior' draws from a Gaussian prior, not {self.prior!r}: use init='he'")
         if self.method == "sgmcmc":
             self._check_chain()
+        if self.method == "ivon" and self.prior != "gaussian":
+            raise ValueError(f"method='ivon' needs prior='gaussian', not {self.prior!r}: its scale has a closed form")
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
 

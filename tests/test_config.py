@@ -119,6 +119,7 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"init_fc_scale": 0.0}, ValueError, "init_fc_scale=0.0 must be positive"),
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"momentum": 1.0}, ValueError, "momentum=1.0 must be at least 0 and below 1"),
+        ({"method": "ivon", "prior": "laplace"}, ValueError, "method='ivon' needs prior='gaussian', not 'laplace'"),
         ({"likelihood": "curation"}, ValueError, "likelihood='curation' cannot be used with train_on='confident'"),
         ({"train_on": "all", "fold": 0}, ValueError, "likelihood='categorical' cannot be used with train_on='all'"),
         ({"train_on": "labelled"}, ValueError, "train_on='labelled' needs a fold"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from radio_bnn.config import Config
-from radio_bnn.inference import ensemble, point, sgmcmc, vi
+from radio_bnn.inference import ensemble, ivon, point, sgmcmc, vi
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.method import Method, Problem
 from radio_bnn.model.priors import make_prior
@@ -17,6 +17,7 @@ METHODS: dict[str, Method] = {
     "dropout": point.DROPOUT,
     "ensemble": ensemble.METHOD,
     "sgmcmc": sgmcmc.METHOD,
+    "ivon": ivon.METHOD,
 }
 """Inference methods by their name in Config."""
 
