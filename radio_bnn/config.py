@@ -65,6 +65,7 @@ UNUSED = {
     "ensemble": OF_A_CHAIN | OF_THE_POSTERIOR | {"samples"},
     "sgmcmc": OF_ADAM | OF_THE_POSTERIOR | {"samples"},
     "ivon": OF_A_CHAIN | {"members", "kl", "rho_learning_rate", "weight_decay"},
+    "laplace": OF_A_CHAIN | OF_THE_POSTERIOR | {"members"},
 }
 
 
@@ -75,7 +76,8 @@ class Config:
     ``method``: "vi" mean-field variational inference; "map" the maximum of p(D | w)^(1/T) p(w); "ml" the maximum of the
     likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks; "sgmcmc" a
     chain of stochastic-gradient Hamiltonian Monte Carlo of ``cycles`` cycles, which keeps ``members`` draws, and whose
-    momentum decays by the factor ``momentum`` per step; "ivon" natural-gradient steps to the posterior of "vi".
+    momentum decays by the factor ``momentum`` per step; "ivon" natural-gradient steps to the posterior of "vi";
+    "laplace" a "map" network with a Gaussian for its last layer, of full or diagonal ``covariance``.
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
@@ -104,10 +106,11 @@ class Config:
     fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon"] = "vi"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon", "laplace"] = "vi"
     members: int = 4
     cycles: int = 4
     momentum: float = 0.9
+    covariance: Literal["full", "diagonal"] = "full"
     prior: Literal["gaussian", "gaussian_fan_in", "gaussian_mixture", "laplace", "laplace_mixture", "student_t"] = (
         "gaussian"
     )
@@ -183,8 +186,15 @@ class Config:
             raise ValueError(f"init='prior' draws from a Gaussian prior, not {self.prior!r}: use init='he'")
         if self.method == "sgmcmc":
             self._check_chain()
-        if self.method == "ivon" and self.prior != "gaussian":
-            raise ValueError(f"method='ivon' needs prior='gaussian', not {self.prior!r}: its scale has a closed form")
+        if self.method in ("ivon", "laplace") and self.prior != "gaussian":
+            raise ValueError(
+                f"method={self.method!r} needs prior='gaussian', not {self.prior!r}: it uses its curvature"
+            )
+        if self.method == "laplace" and (self.likelihood, self.selection) != ("categorical", "last"):
+            raise ValueError(
+                f"method='laplace' needs likelihood='categorical' and selection='last', not {self.likelihood!r} and "
+                f"{self.selection!r}: its curvature is that of the one at the end of the other"
+            )
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
 
@@ -349,6 +359,8 @@ def canonical(config: Config) -> Config:
         unused.add("data_seed")
     if config.likelihood != "curation":
         unused.add("labellers")
+    if config.method != "laplace":
+        unused.add("covariance")
     if config.selection == "last" and config.schedule != "plateau":
         unused.add("validate_every")  # how densely the history is kept
     published = config.prior_scale == PRIOR_SCALE.get(config.prior)

@@ -41,7 +41,8 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
     chain = {"method": "sgmcmc", "selection": "last", "momentum": 0.5, "cycles": 1}
     needed = {"simulated_galaxies": {"data": "simulated"}, "members": {"method": "ensemble"}}
     needed |= {"cycles": chain, "momentum": chain, "labellers": CURATED, "train_on": {"fold": 0}}
-    changed |= {"momentum": 0.6, "cycles": 2, "train_on": "labelled"}
+    needed |= {"covariance": {"method": "laplace", "selection": "last"}}
+    changed |= {"momentum": 0.6, "cycles": 2, "train_on": "labelled", "covariance": "diagonal"}
     ids = set()
     for field in dataclasses.fields(Config):
         base = Config(**needed.get(field.name, {}))
@@ -120,6 +121,8 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"adam_beta2": 1.0}, ValueError, "adam_beta2=1.0 must be at least 0 and below 1"),
         ({"momentum": 1.0}, ValueError, "momentum=1.0 must be at least 0 and below 1"),
         ({"method": "ivon", "prior": "laplace"}, ValueError, "method='ivon' needs prior='gaussian', not 'laplace'"),
+        ({"method": "laplace", "prior": "student_t", "selection": "last"}, ValueError, "method='laplace' needs prior"),
+        ({"method": "laplace"}, ValueError, "method='laplace' needs likelihood='categorical' and selection='last'"),
         ({"likelihood": "curation"}, ValueError, "likelihood='curation' cannot be used with train_on='confident'"),
         ({"train_on": "all", "fold": 0}, ValueError, "likelihood='categorical' cannot be used with train_on='all'"),
         ({"train_on": "labelled"}, ValueError, "train_on='labelled' needs a fold"),

@@ -25,13 +25,15 @@ class Method(NamedTuple):
 
     ``network(config, generator)``: the initialised network. ``start(problem, *, device)``: the State before the first
     step. ``step(state, batch)``: one step of the optimiser, in place, and its Terms. ``scope(model, generator,
-    sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...).
+    sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...). ``finish(state, x,
+    labels)``, of a method that looks once more at all training galaxies when its last step is done: in place.
     """
 
     network: Callable[[Config, torch.Generator], nn.Module]
     start: Callable[..., State]
     step: Callable[[State, Batch], Terms]
     scope: Scope
+    finish: Callable[[State, Tensor | Windows, Tensor], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from radio_bnn.config import HISTORY, Config
-from radio_bnn.data.galaxies import Splits, validation_halves
+from radio_bnn.data.galaxies import Galaxies, Splits, validation_halves
 from radio_bnn.evaluation import metrics
 from radio_bnn.files import replacing
 from radio_bnn.inference.likelihood import targets
@@ -110,15 +110,27 @@ def fit(
             shown.update()
     model = training.state.model
     model.load_state_dict(training.best_weights)
+    _finish(training.state, splits["train"], device)
     moment = training.state.second_moment()
     return Fit(config, model, training.history, training.best_epoch, moment, earlier)
+
+
+def _finish(state: State, train: Galaxies, device: str) -> None:
+    """What the method does with all training galaxies, upright, once its network is trained."""
+    config, finish = state.problem.config, state.problem.method.finish
+    if finish is not None:
+        x = network_input(train.images, dtype=_dtype(config), device=device)
+        finish(state, x, torch.as_tensor(targets(config.likelihood, train), device=device))
+
+
+def _dtype(config: Config) -> torch.dtype:
+    return torch.float64 if config.precision == "float64" else torch.float32
 
 
 def _epochs(training: Training, splits: Splits, device: str) -> Iterator[bool]:
     """Train and validate epoch by epoch; yields after each whether it was the last."""
     config = training.state.problem.config
-    dtype = torch.float64 if config.precision == "float64" else torch.float32
-    train, held_out = splits["train"], splits["validation"]
+    dtype, train, held_out = _dtype(config), splits["train"], splits["validation"]
     stale = "stale_selection" in config.as_released
     half = held_out if stale else held_out[validation_halves(len(held_out))[0]]
     noise = training.streams["view"]

@@ -319,6 +319,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "calibration": ("path", "baselines"),
     "pruning": ("pruning",),
     "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol", "curation"),
+    "inference": ("path", "baselines", "sampling"),
     "augmentation": ("path", "orbit", "augmentations"),
     "atlas": ("path", "priors", "matched", "baselines"),
     "audit": ("path",),

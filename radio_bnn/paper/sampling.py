@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from radio_bnn.evaluation.chains import effective_sample_size, split_rhat
 from radio_bnn.evaluation.predictive import softmax
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
 from radio_bnn.paper.contrasts import Runs, compare
 from radio_bnn.paper.prose import NOT_RUN
@@ -136,3 +137,37 @@ def contrast(sampled: Mapping[float, Runs], at: float, minus: Runs) -> str | Non
     """The held-out NLL of the chains at a temperature minus that of other runs, in words; None if not run."""
     found = compare(chains=sampled.get(at, []), other=minus)
     return found and f"{found.interval('nll', chains=1.0, other=-1.0):+.3f}"
+
+
+def spoken(sampled: Mapping[float, Runs], variational: Mapping[float, Runs], *, best: float) -> dict[str, object]:
+    """What the chains at T = 1 say, in words by name; ``best``: the temperature of the variational posterior's best."""
+    hot = experiments.WARM
+    found = compare(chains=sampled.get(hot, []), q=variational.get(hot, []))
+    if found is None:
+        return {"answer": "No chain is stored on all its starts.", "n_hot": 0} | dict.fromkeys(
+            ("chains_hot", "vi_hot", "minus_best"), NOT_RUN
+        )
+    alone = {name: found.interval("nll", **{side: 1.0}) for name, side in (("chains_hot", "chains"), ("vi_hot", "q"))}
+    return {name: f"{interval:.3f}" for name, interval in alone.items()} | {
+        "answer": _answer(found.interval("nll", chains=1.0, q=-1.0)),
+        "n_hot": found.folds,
+        "minus_best": contrast(sampled, hot, variational.get(best, [])) or NOT_RUN,
+    }
+
+
+def _answer(difference: Interval) -> str:
+    """Chains minus variational posterior at T = 1, in a sentence."""
+    if difference.high < 0:
+        return "The sampled posterior predicts where the fitted Gaussian, at the same temperature, does not."
+    if difference.low > 0:
+        return "The sampled posterior predicts worse than the fitted Gaussian at the same temperature."
+    return "Sampled and fitted posterior can't be told apart at the same temperature."
+
+
+def rivals(
+    variational: Mapping[float, Runs], sampled: Mapping[float, Runs], *, best: float, folds: Iterable[int]
+) -> dict[str, Runs]:
+    """Other ways of prediction, on the same folds, by title."""
+    found = {f"variational, T = {t:g}": variational[t] for t in (experiments.COLD, best)}
+    found |= contrasts.along(experiments.baselines(folds))
+    return found | {f"chains, T = {t:g}": runs for t, runs in sampled.items() if t != experiments.WARM}

@@ -58,7 +58,7 @@ VARIED = set(
     ]
 )
 # Settings that came after the first records: at their default they leave the digest of a recipe as it was.
-LATER = ("cycles", "momentum", "labellers", "train_on")
+LATER = ("cycles", "momentum", "covariance", "labellers", "train_on")
 # What may vary within one protocol alone.
 VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
 BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior

@@ -70,3 +70,30 @@ def test_tables_say_what_was_not_run_and_on_how_many_folds_a_number_stands(store
         assert {cell for row in cells[:2] for cell in row[1:-1]} == {"not run"}
     assert sampling.contrast(sampling.posteriors(found), 1.0, variational[0.1]).startswith("+")
     assert sampling.contrast(sampling.posteriors(found), 0.1, variational[0.1]) is None
+
+
+def test_the_answer_follows_the_contrast(store):
+    path(store, {1.0: {**LEARNT, "evidence_for_truth": 0.0}, 0.1: dict(LEARNT)}, folds=experiments.FEW)
+    assert sampling.spoken({}, {}, best=0.1)["answer"] == "No chain is stored on all its starts."
+    q = contrasts.along(experiments.paths(experiments.FEW))
+    better = {1.0: contrasts.stored(experiments.paths(experiments.FEW)[0.1])}
+    said = sampling.spoken(better, q, best=0.1)
+    assert "predicts where the fitted Gaussian" in said["answer"] and said["n_hot"] == 3
+    assert said["minus_best"].startswith("+0.000")
+    worse = sampling.spoken({1.0: q[1.0]}, {1.0: better[1.0], 0.1: better[1.0]}, best=0.1)
+    assert "predicts worse" in worse["answer"] and worse["vi_hot"] == said["chains_hot"]
+    assert "told apart" in sampling.spoken({1.0: q[1.0]}, q, best=0.1)["answer"]
+
+
+def test_rivals_are_on_the_same_folds():
+    q = {t: [None] * 2 for t in experiments.TEMPERATURES}
+    found = sampling.rivals(q, {t: [None] * 2 for t in experiments.SAMPLED_AT}, best=0.1, folds=range(2))
+    assert list(found) == [
+        "variational, T = 0.01",
+        "variational, T = 0.1",
+        "maximum a posteriori",
+        "dropout",
+        "chains, T = 0.01",
+        "chains, T = 0.1",
+    ]
+    assert {len(runs) for runs in found.values()} == {2}
