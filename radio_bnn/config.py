@@ -89,6 +89,8 @@ class Config:
     "curation" that of ``labellers`` who keep a galaxy only if all agree on its class, and reject the uncertain ones and
     the hybrids, which it needs to ``train_on``: "all"; "dirichlet" a noisy Dirichlet, with more noise on a label that
     was given without confidence. ``train_on`` "labelled" adds the uncertain galaxies with their labels.
+    ``population`` of simulated galaxies: as many of each class as MiraBest has, or as they come, "voted" on by
+    ``labellers``.
     ``augmentation`` shows the images in random views.
     ``schedule`` "ramp" is "warmup_cosine" with rho at rest at first, see ``train.learning_rate_factor``.
     ``rho_learning_rate`` moves rho = log sigma; ``init_rho_low`` and ``init_rho_high`` bound its uniform start.
@@ -121,6 +123,7 @@ class Config:
         "categorical"
     )
     labellers: int = 5
+    population: Literal["as mirabest", "voted"] = "as mirabest"
     train_on: Literal["confident", "labelled", "all"] = "confident"
     objective: Literal["elbo", "pac2", "pac2_t"] = "elbo"
     kl: Literal["auto", "closed", "mc", "mc_detached"] = "mc"
@@ -204,6 +207,8 @@ class Config:
                 f"likelihood={self.likelihood!r} cannot be used with train_on={self.train_on!r}: rejected galaxies "
                 "have no class, and only 'curation' reads them, which needs train_on='all'"
             )
+        if self.population == "voted" and self.data != "simulated":
+            raise ValueError(f"population='voted' is simulated: it cannot be used with data={self.data!r}")
         if self.train_on != "confident" and self.fold is None:
             raise ValueError(f"train_on={self.train_on!r} needs a fold, so that what is trained on is scored elsewhere")
         if self.likelihood == "curation" and self.labellers < 2:
@@ -357,7 +362,7 @@ def canonical(config: Config) -> Config:
         unused.add("simulated_galaxies")
     if config.fold is not None:
         unused.add("data_seed")
-    if config.likelihood != "curation":
+    if config.likelihood != "curation" and config.population != "voted":
         unused.add("labellers")
     if config.method != "laplace":
         unused.add("covariance")

@@ -43,6 +43,8 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
     needed |= {"cycles": chain, "momentum": chain, "labellers": CURATED, "train_on": {"fold": 0}}
     needed |= {"covariance": {"method": "laplace", "selection": "last"}}
     changed |= {"momentum": 0.6, "cycles": 2, "train_on": "labelled", "covariance": "diagonal"}
+    needed |= {"population": {"data": "simulated"}}
+    changed |= {"population": "voted"}
     ids = set()
     for field in dataclasses.fields(Config):
         base = Config(**needed.get(field.name, {}))
@@ -123,6 +125,11 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"method": "ivon", "prior": "laplace"}, ValueError, "method='ivon' needs prior='gaussian', not 'laplace'"),
         ({"method": "laplace", "prior": "student_t", "selection": "last"}, ValueError, "method='laplace' needs prior"),
         ({"method": "laplace"}, ValueError, "method='laplace' needs likelihood='categorical' and selection='last'"),
+        (
+            {"population": "voted"},
+            ValueError,
+            "population='voted' is simulated: it cannot be used with data='mirabest'",
+        ),
         ({"likelihood": "curation"}, ValueError, "likelihood='curation' cannot be used with train_on='confident'"),
         ({"train_on": "all", "fold": 0}, ValueError, "likelihood='categorical' cannot be used with train_on='all'"),
         ({"train_on": "labelled"}, ValueError, "train_on='labelled' needs a fold"),

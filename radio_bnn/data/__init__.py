@@ -27,6 +27,7 @@ def load(
     train_on: str = "confident",
     seed: int = 0,
     counts: dict[int, tuple[int, int]] | None = None,
+    voted: tuple[int, int] | None = None,
 ) -> Splits:
     """The five scored sets of a data set: ``train``, ``validation``, ``test``, ``uncertain``, ``hybrid``.
 
@@ -36,6 +37,7 @@ def load(
     simulated with ``Splits.reason`` saying why. ``data_seed`` divides train from validation; with ``fold``
     0 to 7 it is ignored, and all five sets are those of that fold, see :mod:`radio_bnn.data.folds`, where ``train_on``
     may add galaxies that nobody was sure of to the training set.
+    ``voted``: (galaxies, labellers) in place of ``counts``, see ``simulate.voted``.
     Raises ``ValueError`` for an unknown name or fold, or a fold of an archive with other galaxies than the published
     one; ``FileNotFoundError`` or ``ValueError`` for a ``RADIO_BNN_DATA`` that is set but wrong (under ``"auto"`` too);
     ``mirabest.Unavailable`` if MiraBest was asked for and cannot be had.
@@ -45,11 +47,13 @@ def load(
     check_fold(fold)
     if name not in ("auto", "mirabest", "simulated"):
         raise ValueError(f"no data set called {name!r}: choose one of auto, mirabest, simulated")
+    if voted is not None and (name != "simulated" or counts is not None):
+        raise ValueError("voted is another simulated population: leave it out with counts, and name='simulated'")
     if name == "mirabest" and counts is not None:
         raise ValueError("counts choose how many galaxies to simulate; leave them out for name='mirabest'")
     division = {"data_seed": data_seed, "fold": fold, "train_on": train_on}
     if name == "simulated":
-        return _simulated("asked for by name", seed=seed, counts=counts, **division)
+        return _simulated("asked for by name", seed=seed, counts=counts, voted=voted, **division)
     try:
         return mirabest.load(**division)
     except mirabest.Unavailable as unavailable:
@@ -58,10 +62,20 @@ def load(
         return _simulated(unavailable.reason, seed=seed, counts=counts, **division)
 
 
-def _simulated(reason: str, *, seed: int, counts: dict[int, tuple[int, int]] | None, **division: Any) -> Splits:
+def _simulated(
+    reason: str,
+    *,
+    seed: int,
+    counts: dict[int, tuple[int, int]] | None,
+    voted: tuple[int, int] | None = None,
+    **division: Any,
+) -> Splits:
+    from radio_bnn.data import simulate
     from radio_bnn.data.folds import divide
-    from radio_bnn.data.simulate import simulate
 
-    galaxies = simulate(counts=counts, seed=seed)
+    if voted is None:
+        galaxies = simulate.simulate(counts=counts, seed=seed)
+    else:
+        galaxies = simulate.voted(voted[0], labellers=voted[1], seed=seed)
     sha256 = hashlib.sha256(galaxies.images.tobytes()).hexdigest()
     return divide(galaxies, source="simulated", sha256=sha256, reason=reason, **division)

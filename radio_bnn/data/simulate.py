@@ -55,15 +55,36 @@ def simulate(*, counts: Mapping[int, tuple[int, int]] | None = None, seed: int =
     that one annotator calls the galaxy FRI. Deterministic in ``seed``.
     Raises ``ValueError`` for an unknown class code, a negative number, or a class that cannot be filled.
     """
-    from radio_bnn.data.cutouts import preprocess
-
     counts = COUNTS if counts is None else counts
     check_counts(counts)
     rng = np.random.default_rng(seed)
     drawn = draw_labelled({code: sum(pair) for code, pair in counts.items()}, rng)
-    n = len(drawn)
-    drawn = [drawn[i] for i in rng.permutation(n)]
+    drawn = [drawn[i] for i in rng.permutation(len(drawn))]
     code, latents = np.array([code for code, _ in drawn]), [latent for _, latent in drawn]
+    return _observed(latents, code, {code: test for code, (_, test) in counts.items()}, rng)
+
+
+def voted(n: int, *, labellers: int, seed: int = 0) -> Galaxies:
+    """``n`` simulated galaxies as they come, each seen by so many labellers, who vote by their own readings.
+
+    The label is the vote of the first one, so that FRI has the probability ``p_fri`` given the ratio; the galaxy is
+    confident where all agree. One in eight belongs to the test batch. Deterministic in ``seed``. Raises ``ValueError``
+    for no galaxy or no labeller.
+    """
+    if n < 1 or labellers < 1:
+        raise ValueError(f"n={n} and labellers={labellers} must be at least 1")
+    rng = np.random.default_rng(seed)
+    latents = [draw_latent("standard", rng) for _ in range(n)]
+    votes = rng.random((n, labellers)) < probability_fri([latent.ratio for latent in latents])[:, None]
+    code = np.where(votes[:, 0], 100, 200) + np.where((votes == votes[:, :1]).all(axis=1), 0, 10)
+    return _observed(latents, code, {c: int((code == c).sum()) // 8 for c in (100, 110, 200, 210)}, rng)
+
+
+def _observed(latents: list[Latent], code: np.ndarray, tested: Mapping[int, int], rng: np.random.Generator) -> Galaxies:
+    """Galaxies with their images; of every class the first ``tested`` are the test batch."""
+    from radio_bnn.data.cutouts import preprocess
+
+    n = len(latents)
     size = np.array([draw_size(latent, rng) for latent in latents])
     flux = draw_flux(n, FLUX_LIMIT, rng)
     todo = bar(zip(latents, size, flux, strict=True), total=n, desc="simulating galaxies", show=n >= 200)
@@ -72,7 +93,7 @@ def simulate(*, counts: Mapping[int, tuple[int, int]] | None = None, seed: int =
     return Galaxies(
         images=images,
         code=code,
-        in_test_batch=first_of_each(code, {code: test for code, (_, test) in counts.items()}),
+        in_test_batch=first_of_each(code, tested),
         name=np.array([f"sim_{i:06d}" for i in range(n)]),
         **draw_catalogue(ratio, rng),
         size=size,

@@ -38,6 +38,13 @@ LABEL_FREE = {"likelihood": "label_free"}
 CHAINS = range(4)
 SAMPLED_AT = (0.01, 0.1, 1.0)  # temperatures of the chains
 LABELLERS = (2, 5, 10)
+# Simulated galaxies by title: one vote each, and ten votes of which one is the label, with and without the consensus.
+WORLDS = {
+    "one labeller": {"labellers": 1},
+    "ten, uncurated": {"labellers": 10, "train_on": "labelled"},
+    "ten, curated": {"labellers": 10},
+    "ten, curation likelihood": {"labellers": 10, "likelihood": "curation", "train_on": "all"},
+}
 # T over the number of labellers: S log p_y at T is log p_y at T / S.
 SHARED_OUT = (0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
 
@@ -172,6 +179,12 @@ def uncurated(labellers: int, folds: Iterable[int] = FEW) -> Group:
     """What T = 1 with S labellers is without the rejected galaxies: the plain likelihood at T = 1 / S."""
     t = 1 / labellers
     return [_stage(fold, t, tuple(x for x in LADDER if x < t)) for fold in folds]
+
+
+def controlled(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """Upward paths on simulated galaxies whose labellers are known, {world: {T: runs}}."""
+    folds, base = list(folds), {"data": "simulated", "population": "voted"}
+    return {title: paths(folds, temperatures=LADDER, **base | changes) for title, changes in WORLDS.items()}
 
 
 def longer(folds: Iterable[int] = FEW) -> Group:
@@ -310,6 +323,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "precision": lambda: _wanted(in_float32()),
     "sampling": lambda: _wanted(dict(reversed(chains().items()))),
     "curation": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted(curated()),
+    "controlled": lambda: _wanted(controlled()),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
 }
 """Queues by name, most wanted first; ``book`` is all of them, one after the other."""

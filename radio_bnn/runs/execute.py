@@ -135,6 +135,8 @@ def load_data(config: Config) -> Splits:
     division = {name: getattr(config, name) for name in ("data_seed", "fold", "train_on")}
     if config.data == "mirabest":
         return load("mirabest", **division)
+    if config.population == "voted":
+        return load("simulated", voted=(config.simulated_galaxies, config.labellers), **division)
     return load("simulated", counts=scaled_counts(config.simulated_galaxies), **division)
 
 

@@ -50,6 +50,7 @@ VARIED = set(
         "likelihood",
         "labellers",
         "train_on",
+        "population",
         "objective",
         "augmentation",
         "samples",
@@ -58,7 +59,7 @@ VARIED = set(
     ]
 )
 # Settings that came after the first records: at their default they leave the digest of a recipe as it was.
-LATER = ("cycles", "momentum", "covariance", "labellers", "train_on")
+LATER = ("cycles", "momentum", "covariance", "labellers", "train_on", "population")
 # What may vary within one protocol alone.
 VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
 BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
@@ -399,8 +400,10 @@ def galaxies_of(config: Config, sha256: str) -> dict[str, tuple[int, ...]]:
     Without a fold, validation has (n0 + n1,): which ones it gets is a matter of their order. A fold is stratified, so
     that its counts follow from the class counts; of MiraBest they are those of the committed table, where folds 0, 6
     and 7, and 2 and 5, count alike.
-    Empty for a data set whose class counts are not known, an unpublished archive of MiraBest.
+    Empty for a data set whose class counts are not known: an unpublished archive of MiraBest, or galaxies as they come.
     """
+    if config.population == "voted":
+        return {}
     if config.data == "simulated":
         return _galaxies_in(config.simulated_galaxies, config.fold, config.train_on)
     return _galaxies_in(None, config.fold, config.train_on) if f"sha256:{sha256}" == F_BATCHES.checksum else {}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from radio_bnn.data import load
 from radio_bnn.data import simulate as sim
 from radio_bnn.data.cutouts import circular_mask, preprocess
 from radio_bnn.data.galaxies import COUNTS
@@ -217,6 +218,41 @@ def test_scaled_counts_have_the_size_asked_for(n):
 
 def test_scaled_counts_of_the_real_size_are_the_real_counts():
     assert sim.scaled_counts(1256) == COUNTS
+
+
+@pytest.fixture(scope="module")
+def votes():
+    """A population as it comes, without images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sim, "observe", lambda *_: np.full((300, 300), np.eye(300)))
+        return {s: sim.voted(4000, labellers=s, seed=1) for s in (1, 10)}
+
+
+def test_a_first_vote_has_the_probability_of_the_ratio_and_agreement_that_of_asking_all(votes):
+    for s, galaxies in votes.items():
+        p, fri = galaxies.p_fri, galaxies.morphology == 1
+        for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.01)):
+            inside = (p >= low) & (p < high)
+            error = np.sqrt((p[inside] * (1 - p[inside])).sum()) / inside.sum()
+            assert abs(fri[inside].mean() - p[inside].mean()) < 4 * error + 1e-9
+        agree = p**s + (1 - p) ** s
+        assert galaxies.confident.mean() == pytest.approx(agree.mean(), abs=0.02)
+    assert votes[1].confident.all() and 0.3 < votes[10].confident.mean() < 0.9
+
+
+def test_one_galaxy_in_eight_is_in_the_test_batch_and_nobody_is_no_labeller(votes):
+    assert votes[10].in_test_batch.mean() == pytest.approx(1 / 8, abs=0.002)
+    assert set(votes[10].code) == {100, 110, 200, 210}
+    with pytest.raises(ValueError, match="n=0 and labellers=3 must be at least 1"):
+        sim.voted(0, labellers=3)
+    with pytest.raises(ValueError, match="voted is another simulated population"):
+        load("mirabest", voted=(10, 2))
+
+
+def test_a_population_as_it_comes_is_divided_and_trained_on_by_fold():
+    confident, everyone = (load("simulated", voted=(120, 10), fold=0, train_on=t) for t in ("confident", "labelled"))
+    assert len(everyone["train"]) > len(confident["train"]) and not everyone["train"].confident.all()
+    assert confident["train"].confident.all() and len(confident["hybrid"]) == 0
 
 
 @pytest.mark.parametrize(

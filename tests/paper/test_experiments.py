@@ -177,11 +177,26 @@ def test_the_curation_paths_pass_through_one_and_their_control_is_the_plain_like
             assert plain == experiments.paths([1])[plain.temperature][0]
 
 
+def test_the_worlds_differ_by_their_labellers_and_by_what_is_trained_on_alone():
+    worlds = {title: ladder[0.1][0] for title, ladder in experiments.controlled([2]).items()}
+    said = {title: (c.labellers, c.train_on, c.likelihood) for title, c in worlds.items()}
+    assert said == {
+        "one labeller": (1, "confident", "categorical"),
+        "ten, uncurated": (10, "labelled", "categorical"),
+        "ten, curated": (10, "confident", "categorical"),
+        "ten, curation likelihood": (10, "all", "curation"),
+    }
+    assert {(c.data, c.population, c.simulated_galaxies, c.fold) for c in worlds.values()} == {
+        ("simulated", "voted", 1256, 2)
+    }
+
+
 def test_every_run_of_the_book_is_on_a_fold_with_the_seed_of_that_fold():
     for config, _ in experiments.queue("book"):
         chain = (config.seed - 122 - config.fold) / 1000
         assert config.fold in FOLDS and chain in (experiments.CHAINS if config.method == "sgmcmc" else (0,))
-        assert (config.data, config.precision) == ("mirabest", "bf16") or config in experiments.in_float32()
+        assert config.precision == "bf16" or config in experiments.in_float32()
+        assert config.data == "mirabest" or config.population == "voted"
 
 
 def test_no_two_runs_of_the_book_differ_in_their_number_of_samples_alone():
@@ -211,6 +226,7 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         + len(experiments.BASELINES) * len(experiments.POINT_RATES),
         "sampling": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.CHAINS),
         "curation": len(FEW) * len(experiments.LABELLERS) * (1 + len(experiments.SHARED_OUT)),
+        "controlled": len(FEW) * len(experiments.WORLDS) * len(LADDER),
     }
     assert expected == {name: len(set(pairs(make()))) for name, make in QUEUES.items()}
     book, everything = len(experiments.queue("book")), sum(expected.values())
@@ -269,6 +285,7 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "precision",
         "sampling",
         "curation",
+        "controlled",
         "protocol",
     ]
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
