@@ -628,6 +628,35 @@ def gallery(images: np.ndarray, titles: Sequence[str], *, source: str, columns: 
     return figure
 
 
+def causes(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) -> None:
+    """T*, the largest T that learns, and the NLL lost at T = 1, one row for each candidate of ``causes.all_read``.
+
+    Bars of temperatures are the range of the folds, of the loss its interval. Hollow where T = 1 guesses in a fold.
+    """
+    rows = [(group, title, cause) for group, those in found.items() for title, cause in those.items()]
+    colours = dict(zip(found, COLOURS, strict=False))
+    for y, (group, _, cause) in enumerate(rows):
+        spreads = [cause.star, cause.warmest, cause.lost and cause.lost.interval]
+        for ax, spread in zip(axes, spreads, strict=True):
+            if spread is None:
+                ax.text(0.03, y, "not run", va="center", color="#555555", transform=ax.get_yaxis_transform())
+                continue
+            _whisker(ax, y, (spread, 0 if cause.guesses else N_FOLDS), colours[group], "o")
+    labels = [f"{title} ({cause.lost.folds if cause.lost else 0})" for _, title, cause in rows]
+    titles = ("T*", "largest T that learns", "NLL lost at T = 1 [nats]")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5), xlabel=title)
+        ax.grid(axis="y", visible=False)
+        ax.label_outer()
+    for ax in axes[:2]:
+        ax.set(xlim=(8e-4, 2))
+        ax.set_xscale("log")
+        ax.axvline(1, color=BLACK, lw=1, ls=":")
+    axes[2].axvline(0, color=BLACK, lw=1, ls=":")
+    handles = [axes[0].plot([], [], "o", color=colour, label=group)[0] for group, colour in colours.items()]
+    axes[0].figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+
+
 def not_run(ax: Axes) -> None:
     """Write over empty axes that the runs they would show do not exist."""
     ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")

@@ -1,0 +1,53 @@
+"""Every candidate cause is read in the same way, on ladders whose answer is known."""
+
+import pytest
+from matplotlib import pyplot as plt
+from synthetic import LEARNT, SHAPE, STUCK, path
+
+from radio_bnn.paper import causes, experiments, figures
+
+
+def ladder(store, shape, folds=range(8), **changes):
+    path(store, shape, folds, **changes)
+    return causes.along(experiments.paths(folds, temperatures=list(shape), **changes))
+
+
+def test_a_ladder_that_guesses_at_one_says_so_and_what_it_loses(store):
+    found = causes.read(ladder(store, SHAPE | {0.1: LEARNT | {"evidence_for_truth": 3.0}}))
+    assert found.guesses == 8
+    assert found.warmest == pytest.approx((0.1, 0.1, 0.1)) and found.star == pytest.approx((0.1, 0.1, 0.1))
+    assert found.lost.folds == 8 and found.lost.interval.low > 0.2
+
+
+def test_one_that_learns_everywhere_loses_nothing(store):
+    found = causes.read(ladder(store, {0.1: dict(LEARNT), 1.0: LEARNT | {"evidence_for_truth": 3.0}}))
+    assert found.guesses == 0 and found.star == (1.0, 1.0, 1.0) == found.warmest
+    assert found.lost.interval.value == 0
+
+
+def test_temperatures_are_shared_out_among_labellers_and_a_gap_leaves_its_fold_out(store):
+    whole = ladder(store, {0.1: dict(LEARNT), 1.0: dict(STUCK)})
+    assert causes.read(whole, 10).warmest == pytest.approx((0.01, 0.01, 0.01))
+    gap = {t: [None, *runs[1:]] if t == 0.1 else runs for t, runs in whole.items()}
+    assert causes.read(gap).lost.folds == 7
+    nothing = causes.read({t: [None] * 8 for t in whole})
+    assert nothing == (None, None, None, 0)
+
+
+def test_where_nothing_learns_the_best_of_all_is_taken_and_no_temperature_learns(store):
+    found = causes.read(ladder(store, {0.1: dict(STUCK), 1.0: dict(STUCK)}))
+    assert found.warmest is None and found.guesses == 8 and found.star is not None
+
+
+def test_every_candidate_has_a_row_in_table_and_figure_run_or_not(store):
+    path(store, SHAPE)
+    found = causes.all_read()
+    titles = [title for those in found.values() for title in those]
+    assert len(titles) == len(set(titles)) and {"upward", "chains", "PAC²", "10 labellers"} <= set(titles)
+    lines = causes.table(found).splitlines()[2:]
+    assert len(lines) == len(titles) and sum("not run" in line for line in lines) == len(titles) - 1
+    figure, axes = plt.subplots(1, 3, sharey=True)
+    figures.causes(axes, found)
+    assert [label.get_text() for label in axes[0].get_yticklabels()][0].endswith(")")
+    assert sum(text.get_text() == "not run" for text in axes[2].texts) == len(titles) - 1
+    plt.close(figure)
