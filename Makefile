@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 SCRATCH := .scratch
 CHAPTERS := $(SCRATCH)/.executed
 BOOK_FLAGS := -W -n --keep-going --all --quiet
-NBVAL := $(BIN)/pytest -q --nbval --nbval-current-env --nbval-sanitize-with nbval.cfg book
+NBVAL := $(BIN)/pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with nbval.cfg book
 CHECK := tests/check_pages
 SOURCES = $(shell find radio_bnn book \( -name _build -o -name __pycache__ -o -name '.*' \) -prune -o -type f -print)
 
@@ -18,7 +18,7 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test data chapters scoreboard bench pdf lint check-book chromium clean FORCE
+.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench pdf lint check-book chromium clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
@@ -73,12 +73,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The second nbval is "another computer": PyTorch without the vector instructions of this one.
 test: data lint
 	RADIO_BNN_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
-	$(NBVAL)
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 nbval nbval-elsewhere
 	@$(MAKE) --no-print-directory book/_build/html/index.html
+
+nbval: $(INSTALLED)
+	$(NBVAL)
+
+# "Another computer": PyTorch without the vector instructions of this one.
+nbval-elsewhere: $(INSTALLED)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
 book/_build/html/index.html: $(INSTALLED) FORCE
 	@rm -rf book/_build
