@@ -20,7 +20,7 @@ Ladder = Mapping[float, Runs]
 
 
 class Cause(NamedTuple):
-    """What one way to the posterior needs: temperatures as (middle, lowest, highest) of the folds; and the cost of T = 1.
+    """What a way to the posterior needs, temperatures as (middle, lowest, highest) of the folds, and what T = 1 costs.
 
     ``star``: the T of lowest validation NLL among those that learn, the geometric mean of the folds. ``warmest``: the
     largest T that learns. ``lost``: held-out NLL at T = 1 minus that at T*, nats. ``guesses``: in how many folds T = 1
