@@ -149,7 +149,7 @@ def spoken(sampled: Mapping[float, Runs], variational: Mapping[float, Runs], *, 
         )
     alone = {name: found.interval("nll", **{side: 1.0}) for name, side in (("chains_hot", "chains"), ("vi_hot", "q"))}
     return {name: f"{interval:.3f}" for name, interval in alone.items()} | {
-        "answer": _answer(found.interval("nll", chains=1.0, q=-1.0)),
+        "answer": f"{_answer(found.interval('nll', chains=1.0, q=-1.0))} {_cooled(sampled, best)}".strip(),
         "n_hot": found.folds,
         "minus_best": contrast(sampled, hot, variational.get(best, [])) or NOT_RUN,
     }
@@ -162,6 +162,16 @@ def _answer(difference: Interval) -> str:
     if difference.low > 0:
         return "The sampled posterior predicts worse than the fitted Gaussian at the same temperature."
     return "Sampled and fitted posterior can't be told apart at the same temperature."
+
+
+def _cooled(sampled: Mapping[float, Runs], best: float) -> str:
+    """Whether the chains themselves predict better where they are cooled, in a sentence; empty if not run."""
+    found = compare(cold=sampled.get(best, []), hot=sampled.get(experiments.WARM, []))
+    if found is None:
+        return ""
+    change = found.interval("nll", cold=1.0, hot=-1.0)
+    said = "helps" if change.high < 0 else "harms" if change.low > 0 else "makes no difference that these folds show"
+    return f"Cooling the chains to T = {best:g} {said}: their NLL changes by {change:+.3f} nats."
 
 
 def rivals(

@@ -82,6 +82,9 @@ def test_the_answer_follows_the_contrast(store):
     assert said["minus_best"].startswith("+0.000")
     worse = sampling.spoken({1.0: q[1.0]}, {1.0: better[1.0], 0.1: better[1.0]}, best=0.1)
     assert "predicts worse" in worse["answer"] and worse["vi_hot"] == said["chains_hot"]
+    both = sampling.spoken({1.0: q[1.0], 0.1: better[1.0]}, q, best=0.1)["answer"]
+    assert "told apart" in both and "Cooling the chains to T = 0.1 helps: their NLL changes by -" in both
+    assert "harms" in sampling.spoken({1.0: better[1.0], 0.1: q[1.0]}, q, best=0.1)["answer"]
     assert "told apart" in sampling.spoken({1.0: q[1.0]}, q, best=0.1)["answer"]
 
 
