@@ -278,6 +278,8 @@ class Config:
         scale of your own takes the rates of its prior.
         """
         recipe = {"schedule": "ramp", "learning_rate": 8e-3, "rho_learning_rate": 0.1}
+        if changes.get("method") == "ivon":  # whose scales have no rate of their own
+            recipe |= {"learning_rate": 0.1, "adam_beta2": 0.95}
         base = cls.converged(**{**recipe, **changes})
         key = base.method, base.prior if "prior" not in UNUSED[base.method] else "gaussian"
         found = ANNEALED_RATES.get((*key, base.prior_scale)) or ANNEALED_RATES.get((*key, None))

@@ -28,6 +28,15 @@ MATCHED = {
     "Laplace as wide as the Gaussian": {"prior": "laplace", "prior_scale": 0.1 / math.sqrt(2)},
     "Gaussian as wide as the Laplace mixture": {"prior": "gaussian", "prior_scale": math.sqrt(1.5)},
 }
+# Priors of other scales, fixed or falling with a layer's fan-in.
+SCALES = {
+    "Gaussian, s = 0.03": {"prior_scale": 0.03},
+    "Gaussian, s = 0.3": {"prior_scale": 0.3},
+    "Gaussian by fan-in, c = 0.5": {"prior": "gaussian_fan_in", "prior_scale": 0.5},
+    "Gaussian by fan-in, c = 1": {"prior": "gaussian_fan_in"},
+    "Gaussian by fan-in, c = 2": {"prior": "gaussian_fan_in", "prior_scale": 2.0},
+}
+NEWTON = {"natural gradient": {"method": "ivon"}}
 # By title: what differs from the chapters' protocol.
 OBJECTIVES = {"ELBO": {}, "PAC²": {"objective": "pac2"}, "PAC²ₜ": {"objective": "pac2_t"}}
 VIEWS = {"random D4": {"augmentation": "d4"}, "random rotation": {"augmentation": "rotation"}}
@@ -272,11 +281,19 @@ RATES = {
     "4e-3, 0.03": {"learning_rate": 4e-3, "rho_learning_rate": 0.03},
     "2e-3, 0.03": {"learning_rate": 2e-3, "rho_learning_rate": 0.03},
 }
+# Learning rate and decay of the curvature, by title.
+NEWTON_RATES = {
+    f"{rate:g}, {decay:g}": {"learning_rate": rate, "adam_beta2": decay}
+    for rate in (0.1, 0.3)
+    for decay in (0.95, 0.98)
+}
 POINT_RATES = {f"{rate:g}": {"learning_rate": rate} for rate in (8e-3, 4e-3, 2e-3, 1e-3)}
 CHOSEN_FOR = {
     **{name: {"prior": name} for name in PRIORS},
     **MATCHED,
     **BASELINES,
+    **SCALES,
+    **NEWTON,
 }
 """The trainings whose rates are chosen, by title."""
 FEW_SAMPLES = 10  # of the candidates, which are not scored
@@ -290,7 +307,7 @@ def candidates(title: str) -> dict[str, Group]:
     changes = _known("title", title, CHOSEN_FOR)
     temperatures = LADDER if title == "gaussian" else (COLD,)
     base = {"seed": FIRST_SEED, "samples": FEW_SAMPLES, **changes}
-    rates = POINT_RATES if "method" in changes else RATES
+    rates = NEWTON_RATES if title in NEWTON else POINT_RATES if "method" in changes else RATES
     return {name: list(upward(0, temperatures, **base, **rate).values()) for name, rate in rates.items()}
 
 
