@@ -13,7 +13,7 @@ from radio_bnn.evaluation.predictive import softmax
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import contrasts, experiments, tables
 from radio_bnn.paper.contrasts import Runs, compare
-from radio_bnn.paper.prose import NOT_RUN
+from radio_bnn.paper.prose import NOT_RUN, Finding
 from radio_bnn.runs.records import SCORED, TEMPERATURES, Run
 
 Chains = list[list[Run | None]]
@@ -172,6 +172,18 @@ def _cooled(sampled: Mapping[float, Runs], best: float) -> str:
     change = found.interval("nll", cold=1.0, hot=-1.0)
     said = "helps" if change.high < 0 else "harms" if change.low > 0 else "makes no difference that these folds show"
     return f"Cooling the chains to T = {best:g} {said}: their NLL changes by {change:+.3f} nats."
+
+
+def finding(said: Mapping[str, object], *, best: float) -> Finding | None:
+    """What the first page says of the chains, from what is ``spoken`` of them; None if they were not run."""
+    if not said["n_hot"]:
+        return None
+    return Finding(
+        f"**{said['answer'].partition('.')[0]}** ([other posteriors](inference.ipynb), {said['n_hot']} folds). At T = 1"
+        f" the held-out NLL of the chains is {said['chains_hot']} nats, that of the variational posterior"
+        f" {said['vi_hot']}; minus the variational one at T = {best:g}, its best, it is {said['minus_best']} nats."
+        f"{said['answer'].partition('.')[2]}"
+    )
 
 
 def rivals(

@@ -86,6 +86,12 @@ def test_the_answer_follows_the_contrast(store):
     assert "told apart" in both and "Cooling the chains to T = 0.1 helps: their NLL changes by -" in both
     assert "harms" in sampling.spoken({1.0: better[1.0], 0.1: q[1.0]}, q, best=0.1)["answer"]
     assert "told apart" in sampling.spoken({1.0: q[1.0]}, q, best=0.1)["answer"]
+    first = sampling.finding(sampling.spoken({**better, 0.1: better[1.0]}, q, best=0.1), best=0.1).text
+    assert first.startswith(
+        "**The sampled posterior predicts where the fitted Gaussian, at the same temperature, does not**"
+    )
+    assert first.endswith("nats.") and "3 folds" in first and first.count("Cooling the chains") == 1
+    assert sampling.finding(sampling.spoken({}, {}, best=0.1), best=0.1) is None
 
 
 def test_rivals_are_on_the_same_folds():
