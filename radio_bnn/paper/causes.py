@@ -61,7 +61,11 @@ def learns(run: Run) -> bool:
 
 
 def read(ladder: Ladder, share: int = 1) -> Cause:
-    """The temperatures of a ladder on the folds on which all of it is stored; on T / ``share``."""
+    """The temperatures of a ladder, without those that were never run, on the folds on which all others are stored.
+
+    The axis is T / ``share``.
+    """
+    ladder = {t: runs for t, runs in ladder.items() if any(run is not None for run in runs)}
     folds = [k for k, runs in enumerate(zip(*ladder.values(), strict=True)) if None not in runs]
     by_fold = [{t: runs[k] for t, runs in ladder.items()} for k in folds]
     best = {k: _best(runs) for k, runs in zip(folds, by_fold, strict=True)}

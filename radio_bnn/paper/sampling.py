@@ -95,6 +95,12 @@ def _sizes(run: Run) -> np.ndarray:
     return np.array([sizes[name] for name in run.content[TEMPERATURES]["kinetic"]])
 
 
+def agreeing(folds: Chains) -> str:
+    """The share of test galaxies on which the chains agree, percent, mean and range of the folds with all chains."""
+    known = [trust(chains).agree for chains in folds if chains and None not in chains]
+    return tables.span(known, ".0f")
+
+
 def trust_table(found: Mapping[float, Chains]) -> str:
     """The diagnostics at each temperature, mean and range over the folds with all chains, as Markdown."""
     rows = []

@@ -30,6 +30,8 @@ def test_temperatures_are_shared_out_among_labellers_and_a_gap_leaves_its_fold_o
     assert causes.read(whole, 10).warmest == pytest.approx((0.01, 0.01, 0.01))
     gap = {t: [None, *runs[1:]] if t == 0.1 else runs for t, runs in whole.items()}
     assert causes.read(gap).lost.folds == 7
+    never = whole | {0.3: [None] * 8}
+    assert causes.read(never) == causes.read(whole)
     nothing = causes.read({t: [None] * 8 for t in whole})
     assert nothing == (None, None, None, 0)
 

@@ -68,6 +68,7 @@ def test_tables_say_what_was_not_run_and_on_how_many_folds_a_number_stands(store
         cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
         assert [c[0] for c in cells] == ["0.01", "0.1", "1"] and [c[-1] for c in cells] == ["0", "0", "2"]
         assert {cell for row in cells[:2] for cell in row[1:-1]} == {"not run"}
+    assert sampling.agreeing(found[0.1]) == "not run" and " to " in sampling.agreeing(found[1.0])
     assert sampling.contrast(sampling.posteriors(found), 1.0, variational[0.1]).startswith("+")
     assert sampling.contrast(sampling.posteriors(found), 0.1, variational[0.1]) is None
 
