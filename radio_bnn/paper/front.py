@@ -53,7 +53,7 @@ CLAUSES = {
         "pruning 30 % does not raise the predictive uncertainty by as much as a tenth",
     ),
 }
-ONLY = "the posterior must be cooled only to keep the network from guessing"
+ONLY = "the variational posterior must be cooled only to keep the network from guessing"
 OPEN = {UNDECIDED: "is undecided", VACUOUS: "cannot be seen here", NOT_TESTED: "is not tested"}
 
 

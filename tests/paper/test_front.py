@@ -42,7 +42,7 @@ def test_a_headline_says_one_answer_or_leaves_the_question_open(claim, word):
         "not reproduced": no,
         "undecided": f"whether {yes} is undecided",
         "vacuous here": f"whether {yes} cannot be seen here",
-        "by collapse only": "the posterior must be cooled only to keep the network from guessing",
+        "by collapse only": "the variational posterior must be cooled only to keep the network from guessing",
         "not tested": f"whether {yes} is not tested",
     }[word]
     assert said == expected[0].upper() + expected[1:]
