@@ -63,9 +63,12 @@ def learns(run: Run) -> bool:
 def read(ladder: Ladder, share: int = 1) -> Cause:
     """The temperatures of a ladder, without those that were never run, on the folds on which all others are stored.
 
-    The axis is T / ``share``.
+    The axis is T / ``share``. Nothing is read of a ladder that is to reach T = 1 and was not run there.
     """
+    planned = set(ladder)
     ladder = {t: runs for t, runs in ladder.items() if any(run is not None for run in runs)}
+    if not ladder or experiments.WARM in planned - set(ladder):
+        return Cause(None, None, None, 0)
     folds = [k for k, runs in enumerate(zip(*ladder.values(), strict=True)) if None not in runs]
     by_fold = [{t: runs[k] for t, runs in ladder.items()} for k in folds]
     best = {k: _best(runs) for k, runs in zip(folds, by_fold, strict=True)}

@@ -32,6 +32,9 @@ def test_temperatures_are_shared_out_among_labellers_and_a_gap_leaves_its_fold_o
     assert causes.read(gap).lost.folds == 7
     never = whole | {0.3: [None] * 8}
     assert causes.read(never) == causes.read(whole)
+    short = {t: runs for t, runs in whole.items() if t != 1.0}
+    assert causes.read(short).star == pytest.approx((0.1, 0.1, 0.1)) and causes.read(short).lost is None
+    assert causes.read(short | {1.0: [None] * 8}) == (None, None, None, 0)
     nothing = causes.read({t: [None] * 8 for t in whole})
     assert nothing == (None, None, None, 0)
 
