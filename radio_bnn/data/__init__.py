@@ -35,8 +35,7 @@ def load(
     verified download (never if ``RADIO_BNN_OFFLINE=1``); ``"simulated"``: ``counts`` galaxies per class (training,
     test batch) drawn with ``seed``, by default as many as MiraBest has; ``"auto"``: MiraBest if it can be had, else
     simulated with ``Splits.reason`` saying why. ``data_seed`` divides train from validation; with ``fold``
-    0 to 7 it is ignored, and all five sets are those of that fold, see :mod:`radio_bnn.data.folds`, where ``train_on``
-    may add galaxies that nobody was sure of to the training set.
+    0 to 7 it is ignored, and all five sets are those of that fold and of ``train_on``, see :mod:`radio_bnn.data.folds`.
     ``voted``: (galaxies, labellers) in place of ``counts``, see ``simulate.voted``.
     Raises ``ValueError`` for an unknown name or fold, or a fold of an archive with other galaxies than the published
     one; ``FileNotFoundError`` or ``ValueError`` for a ``RADIO_BNN_DATA`` that is set but wrong (under ``"auto"`` too);
