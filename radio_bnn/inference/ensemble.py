@@ -22,6 +22,7 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, x: Tensor | Windows) -> Tensor:
+        """Logits of one member, x (N, 1, H, W) or Windows -> (N, C)."""
         return self.members[0](x)
 
 

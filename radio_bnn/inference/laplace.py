@@ -36,6 +36,7 @@ class LastLayer(nn.Module):
         self.register_buffer("root", torch.zeros(2 * [weight.numel() + len(weight)], dtype=weight.dtype))
 
     def forward(self, x: Tensor | Windows) -> Tensor:
+        """Logits, x (N, 1, H, W) or Windows -> (N, C)."""
         return self.base(x)
 
 
