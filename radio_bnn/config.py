@@ -21,6 +21,7 @@ AS_RELEASED = {
 }
 # What a training remembers of every epoch at which it validates.
 HISTORY = ("epoch", "train_nll", "kl_per_weight", "mean_rho", "validation_nll", "validation_error")
+THERMOMETERS = ("kinetic", "configurational")  # of a chain, see radio_bnn.inference.sgmcmc
 POSITIVE = (
     "temperature",
     "batch_size",

@@ -31,12 +31,12 @@ class Ruler(NamedTuple):
         return self.peaks / self.extent if self.extent else 0.0
 
 
-def islands(image: np.ndarray, *, least: int = MIN_ISLAND) -> np.ndarray:
-    """The pixels above 0 in islands of at least ``least`` pixels, (H, W) boolean."""
+def islands(image: np.ndarray) -> np.ndarray:
+    """The pixels above 0 in islands of at least MIN_ISLAND pixels, (H, W) boolean."""
     found, n = label(np.asarray(image) > 0, structure=EIGHT)
     area = np.bincount(found.ravel(), minlength=n + 1)
     area[0] = 0
-    return area[found] >= least
+    return area[found] >= MIN_ISLAND
 
 
 def source(image: np.ndarray, *, link: float = LINK_ARCSEC) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from radio_bnn.inference import vi
-from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, adam, autocast, sampled
+from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, adam, autocast, holding_rate, sampled
 from radio_bnn.model.layers import Normal
 
 MOMENTUM = 0.9
@@ -38,19 +38,14 @@ class Newton(State):
         super().load_state_dict(content)
         self.curvature, self.gradient, self.count = (content[k] for k in ("curvature", "gradient", "count"))
 
-    def second_moment(self) -> dict[str, Tensor]:
-        """Empty: there is no Adam."""
-        return {}
-
 
 def start(problem: Problem, *, device: str) -> Newton:
     """The network as "vi" initialises it; its scales give the first curvature."""
     begun = adam(problem, device=device)
-    mean = begun.flat["mean"].detach()
-    group = begun.optimizer.param_groups[0]
-    rate = {"lr": group["lr"], "base": group["base"], "rho": False}
-    optimizer = torch.optim.SGD([{"params": [begun.flat["mean"]], **rate}])  # holds the rate: the steps are made here
-    return Newton(problem, begun.model, optimizer, begun.noise, begun.flat, begun.names, None, torch.zeros_like(mean))
+    mean = begun.flat["mean"]
+    state = Newton(problem, begun.model, holding_rate(mean, problem.config), begun.noise, begun.flat, begun.names)
+    state.gradient = torch.zeros_like(mean)
+    return state
 
 
 def step(state: Newton, batch: Batch) -> Terms:
@@ -61,7 +56,7 @@ def step(state: Newton, batch: Batch) -> Terms:
     h + delta positive.
     """
     config, (mean, rho) = state.problem.config, (state.flat["mean"], state.flat["rho"])
-    state.optimizer.zero_grad(set_to_none=False)
+    mean.grad.zero_()  # the parameters' gradients are views of these
     rho.grad.zero_()
     with autocast(config.precision, device=batch.labels.device.type):
         q = {vi.ALL: Normal(mean, rho.exp())}

@@ -17,7 +17,7 @@ from radio_bnn.config import Config
 from radio_bnn.inference import point
 from radio_bnn.inference.method import Method, State, adam
 from radio_bnn.inference.predict import BATCH_SIZE
-from radio_bnn.model.layers import Draw, given, posterior_mean
+from radio_bnn.model.layers import Draw, given, posterior_mean, recorded
 from radio_bnn.model.sparse import Windows
 
 LAST = "fc3"
@@ -62,25 +62,16 @@ def hessian(base: nn.Module, x: Tensor | Windows) -> Tensor:
     It does not depend on the labels. phi are the layer's inputs with a one for the bias, x the Kronecker product.
     """
     total: Tensor | float = 0.0
-    with _inputs_of(getattr(base, LAST)) as seen, posterior_mean(base):
+    with recorded({LAST: getattr(base, LAST)}) as seen, posterior_mean(base):
         for start in range(0, len(x), BATCH_SIZE):
             p = base(x[start : start + BATCH_SIZE]).double().softmax(-1)
-            phi = torch.cat([seen.pop().double(), torch.ones(len(p), 1, dtype=torch.float64, device=p.device)], dim=1)
+            phi = torch.cat(
+                [seen[LAST][0].double(), torch.ones(len(p), 1, dtype=torch.float64, device=p.device)], dim=1
+            )
             spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
             total = total + torch.einsum("ncd,ni,nj->cidj", spread, phi, phi)
     side = total.shape[0] * total.shape[1]
     return total.reshape(side, side)
-
-
-@contextmanager
-def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What enters a layer in the forwards of the scope, one after the other."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _, given, out: seen.append(given[0]))
-    try:
-        yield seen
-    finally:
-        hook.remove()
 
 
 @contextmanager

@@ -136,6 +136,13 @@ def adam(problem: Problem, *, device: str) -> State:
     return State(problem, model, optimizer, noise, flat, [name for name, _ in parts["mean"]])
 
 
+def holding_rate(vector: Tensor, config: Config) -> torch.optim.Optimizer:
+    """An optimiser that only holds the scheduled rate, for a method that makes its steps itself."""
+    return torch.optim.SGD(
+        [{"params": [vector], "lr": config.learning_rate, "base": config.learning_rate, "rho": False}]
+    )
+
+
 @torch.no_grad()
 def joined(parameters: Sequence[nn.Parameter]) -> Tensor:
     """One vector, a leaf with a gradient, of which ``parameters`` become views, and their gradients of its gradient."""

@@ -34,9 +34,9 @@ def objective(
     Without the prior sum -l: maximum likelihood. Dropout has one mask for the minibatch, or one for each image with
     ``estimator`` "local".
     """
-    config, (forward, log_prob, _) = problem.config, problem.likelihood
+    config, likelihood = problem.config, problem.likelihood
     with (local_draw if config.estimator == "local" else one_draw)(model, generator):
-        nll = -log_prob(forward(model, batch.x), batch.labels).sum()
+        nll = -likelihood.log_prob(likelihood.forward(model, batch.x), batch.labels).sum()
     loss = nll
     if with_prior:
         loss = nll - config.temperature * batch.share(config) * log_prior(problem.prior, model)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from radio_bnn.files import replacing
 from radio_bnn.inference.predict import BATCH_SIZE
 from radio_bnn.model.inputs import network_input
-from radio_bnn.model.layers import Draw, Normal, one_draw, posterior, posterior_mean
+from radio_bnn.model.layers import Draw, Normal, one_draw, posterior, posterior_mean, recorded
 from radio_bnn.model.sparse import Windows
 from radio_bnn.progress import bar
 
@@ -92,7 +91,7 @@ def _squared_gradients(
     model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor | Windows, labels: Tensor | None
 ) -> Importance:
     """sum_n E_y g_nk^2 over the images x."""
-    with _recorded(layers) as seen:
+    with recorded(layers) as seen:
         log_p = model(x).log_softmax(-1)
     if labels is None:
         terms = list(zip(log_p.T, log_p.detach().exp().T, strict=True))
@@ -105,22 +104,6 @@ def _squared_gradients(
         for (name, (taken, _)), gradient in zip(seen.items(), gradients, strict=True):
             sums[name] = sums[name] + (weight.unsqueeze(1) * gradient.square()).T @ taken.detach().square()
     return sums
-
-
-@contextmanager
-def _recorded(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """What enters and leaves each layer in the forwards of the scope: {name: (input, output)}."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name, layer in layers.items():
-        hooks.append(
-            layer.register_forward_hook(lambda _, given, out, name=name: seen.__setitem__(name, (given[0], out)))
-        )
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 # Rankings
@@ -273,7 +256,7 @@ def predict_pruned(
 
 def _head_input(model: nn.Module, x: Tensor | Windows) -> Tensor:
     """What enters the first fully-connected layer; (N, D)."""
-    with _recorded({"fc1": model.fc1}) as seen:
+    with recorded({"fc1": model.fc1}) as seen:
         model(x)
     return seen["fc1"][0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -33,13 +35,15 @@ def whole_objective(
     ``Likelihood.of_class``; a network that guesses has N ln C.
     """
     logits = predict_as_trained(problem, model, images, samples=draws, generator=generator)
-    y, likelihood = torch.as_tensor(labels), problem.likelihood
-    nll, of_class = (
-        -torch.stack([log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
-        for log_prob in (likelihood.log_prob, likelihood.of_class or likelihood.log_prob)
-    )
+    y, (_, log_prob, of_class) = torch.as_tensor(labels), problem.likelihood
+
+    def mean_nll(log_prob: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return -torch.stack([log_prob(x, y).sum() for x in torch.as_tensor(logits).double()]).mean()
+
+    nll = mean_nll(log_prob)
     kl = complexity(problem, model, draws=draws, generator=generator)
-    return Terms(negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0), of_class, kl)
+    objective = negative_elbo(nll, kl, temperature=problem.config.temperature, share=1.0)
+    return Terms(objective, nll if of_class is None else mean_nll(of_class), kl)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ et al. (2020). A run is one chain; other chains have other seeds.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,16 +15,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from radio_bnn.config import Config
+from radio_bnn.config import THERMOMETERS, Config
 from radio_bnn.inference import point
 from radio_bnn.inference.ensemble import Ensemble, scope
-from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, autocast, joined
+from radio_bnn.inference.method import Batch, Method, Problem, State, Terms, autocast, holding_rate, joined
 from radio_bnn.seeds import generator
 
 EXPLORING = 0.5  # share of a cycle that forgets the one before; its gradients make the masses, and no draw is kept
 SHORTEST = 0.1  # of the squared step at the end of a cycle, over that at its beginning
 SMALLEST = 1e-7  # squared gradient per galaxy, below which all masses are equal (Wenzel et al. 2020)
-THERMOMETERS = ("kinetic", "configurational")
 
 
 class Place(NamedTuple):
@@ -99,25 +99,21 @@ class Walk(State):
 
 def network(config: Config, generator: torch.Generator) -> Chain:
     """The chain before its first step: every draw is the network as initialised, as "map" starts with the same seed."""
-    members = [point.network(config, generator) for _ in range(config.members)]
-    for member in members[1:]:
-        member.load_state_dict(members[0].state_dict())
-    return Chain(members, config.cycles)
+    first = point.network(config, generator)
+    return Chain([first, *(copy.deepcopy(first) for _ in range(config.members - 1))], config.cycles)
 
 
 def start(problem: Problem, *, device: str) -> Walk:
     """A walker at rest at the initialised network."""
     config = problem.config
-    model, twin = (problem.method.network(config, generator(config.seed, "init")).to(device) for _ in range(2))
-    walker = twin.members[0]
+    model = problem.method.network(config, generator(config.seed, "init")).to(device)
+    walker = copy.deepcopy(model.members[0])
     names, parameters = zip(*walker.named_parameters(), strict=True)
     position = joined(parameters)
     flat = {"mean": position, "momentum": torch.zeros_like(position), "mass": torch.ones_like(position)}
-    rate = {"lr": config.learning_rate, "base": config.learning_rate, "rho": False}
-    optimizer = torch.optim.SGD([{"params": [position], **rate}])  # holds the rate: the steps are made here
     noise = generator(config.seed, "noise", device=device)
     squares = torch.zeros(len(names), dtype=torch.float64, device=device)
-    return Walk(problem, model, optimizer, noise, flat, list(names), walker, squares)
+    return Walk(problem, model, holding_rate(position, config), noise, flat, list(names), walker, squares)
 
 
 def step(state: Walk, batch: Batch) -> Terms:
@@ -136,7 +132,8 @@ def step(state: Walk, batch: Batch) -> Terms:
         _change_stage(state, at, batch.n_train)
         h = math.sqrt(state.optimizer.param_groups[0]["lr"] * at.factor / batch.n_train)
         advance(state, h)
-        _read(state, at)
+        if at.samples:
+            _read(state, at)
     state.count += 1
     return terms
 
@@ -182,13 +179,10 @@ def per_tensor(state: Walk, values: Tensor) -> Tensor:
 
 
 def _read(state: Walk, at: Place) -> None:
-    """What a step leaves: squared gradients while it explores, then temperatures, and a draw where one is due."""
+    """What a step that samples leaves: temperatures, and a draw where one is due."""
     flat, config = state.flat, state.problem.config
-    gradient = flat["mean"].grad
-    if not at.samples:
-        return
     steps = at.length - at.exploring
-    read = {"kinetic": flat["momentum"].square() / flat["mass"], "configurational": flat["mean"] * gradient}
+    read = {"kinetic": flat["momentum"].square() / flat["mass"], "configurational": flat["mean"] * flat["mean"].grad}
     for name, values in read.items():
         getattr(state.model, name)[at.cycle] += per_tensor(state, values) / steps
     draws = config.members // config.cycles

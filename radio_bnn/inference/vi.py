@@ -54,11 +54,11 @@ def _likelihoods(
     problem: Problem, model: nn.Module, batch: Batch, generator: torch.Generator
 ) -> tuple[list[Tensor], list[Draw]]:
     scope = local_draw if problem.config.estimator == "local" else one_draw
-    forward, log_prob, _ = problem.likelihood
+    likelihood = problem.likelihood
     likelihoods, draws = [], []
     for _ in range(1 if problem.config.objective == "elbo" else 2):
         with scope(model, generator) as draw:
-            likelihoods.append(log_prob(forward(model, batch.x), batch.labels))
+            likelihoods.append(likelihood.log_prob(likelihood.forward(model, batch.x), batch.labels))
         draws.append(draw)
     return likelihoods, draws
 

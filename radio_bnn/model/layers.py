@@ -6,7 +6,7 @@ draws afresh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -215,6 +215,22 @@ def given(model: nn.Module, draw: Draw) -> Iterator[Draw]:
         yield draw
     finally:
         _clear(model)
+
+
+@contextmanager
+def recorded(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """What enters and leaves each layer in the forwards of the scope: {name: (input, output)}."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    hooks = []
+    for name, layer in layers.items():
+        hooks.append(
+            layer.register_forward_hook(lambda _, given, out, name=name: seen.__setitem__(name, (given[0], out)))
+        )
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def posterior(model: nn.Module) -> dict[str, Normal]:

@@ -19,7 +19,7 @@ from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.evaluation.resampling import Interval, exact_interval
 from radio_bnn.model.priors import TITLES
 from radio_bnn.paper import contrasts, experiments, readings, survey, tables
-from radio_bnn.paper.contrasts import Comparison, Runs, Side
+from radio_bnn.paper.contrasts import Comparison, Side
 from radio_bnn.paper.prose import Finding
 from radio_bnn.runs.records import Run
 
@@ -33,16 +33,15 @@ def trainings() -> dict[str, list[Run]]:
     found |= {TITLES[name]: group for name, group in experiments.priors().items() if name != "gaussian"}
     found |= experiments.matched() | experiments.baselines()
     stored = contrasts.along(found)
-    return {t: runs for t, runs in stored.items() if len(runs) == N_FOLDS and None not in runs and learns(runs)}
+    return {
+        t: runs
+        for t, runs in stored.items()
+        if len(runs) == N_FOLDS and None not in runs and not readings.guessing(runs)
+    }
 
 
 def _heated(temperature: float) -> str:
     return f"{TITLES['gaussian']}, T = {temperature:g}"
-
-
-def learns(runs: Runs) -> bool:
-    """Whether none of the stored networks guesses."""
-    return readings.guessing(runs) == 0
 
 
 def at(groups: Mapping[str, Sequence[Run]], temperature: float) -> tuple[str, Sequence[Run]]:

@@ -7,13 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radio_bnn.evaluation import metrics
 from radio_bnn.paper import experiments, sampling, tables
-from radio_bnn.paper.claims import COLLAPSED
 from radio_bnn.paper.contrasts import Runs, along, compare
-from radio_bnn.paper.evidence import agreed, over_guessing
+from radio_bnn.paper.evidence import agreed, measured_nll
 from radio_bnn.paper.prose import NOT_RUN
-from radio_bnn.paper.readings import Found
+from radio_bnn.paper.readings import Found, guesses
 from radio_bnn.runs.records import Run
 
 Ladder = Mapping[float, Runs]
@@ -36,7 +34,7 @@ class Cause(NamedTuple):
 def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     """Every candidate by group and title: its ladder of stored runs, and what T is divided by on the axis."""
     ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
-    ways |= {"upward": along(experiments.paths()), "three times longer": along(_longer())}
+    ways |= {"upward": along(experiments.paths()), "three times longer": along(experiments.three_times_longer().ladder)}
     curated = {
         f"{s} labellers": ({t: [run and agreed(run, s) for run in runs] for t, runs in along(ladder).items()}, s)
         for s, ladder in experiments.curated().items()
@@ -49,15 +47,6 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     }
     found = {group: {t: (ladder, 1) for t, ladder in ladders.items()} for group, ladders in plain.items()}
     return found | {"likelihood": curated}
-
-
-def _longer() -> Mapping[float, Sequence]:
-    return experiments.PROTOCOLS["three times longer"]().ladder
-
-
-def learns(run: Run) -> bool:
-    """Whether the training NLL of the classes lies below 0.95 N ln 2."""
-    return over_guessing(run) < COLLAPSED
 
 
 def read(ladder: Ladder, share: int = 1) -> Cause:
@@ -73,20 +62,20 @@ def read(ladder: Ladder, share: int = 1) -> Cause:
     by_fold = [{t: runs[k] for t, runs in ladder.items()} for k in folds]
     best = {k: _best(runs) for k, runs in zip(folds, by_fold, strict=True)}
     stars = [t / share for t in best.values()]
-    warmest = [max((t for t, run in runs.items() if learns(run)), default=None) for runs in by_fold]
+    warmest = [max((t for t, run in runs.items() if not guesses(run)), default=None) for runs in by_fold]
     known = [t / share for t in warmest if t is not None]
     hot = ladder.get(experiments.WARM)
     if not folds or hot is None:
         return Cause(_spread(stars), _spread(known), None, 0)
     pairs = compare(hot=[hot[k] for k in folds], best=[ladder[best[k]][k] for k in folds])
     lost = Found(pairs.estimate("nll", hot=1.0, best=-1.0).interval(), pairs.folds)
-    return Cause(_spread(stars), _spread(known), lost, sum(not learns(hot[k]) for k in folds))
+    return Cause(_spread(stars), _spread(known), lost, sum(guesses(hot[k]) for k in folds))
 
 
 def _best(runs: Mapping[float, Run]) -> float:
     """The temperature of lowest validation NLL among those that learn, or among all if none does."""
-    chosen = [t for t, run in runs.items() if learns(run)] or list(runs)
-    return min(chosen, key=lambda t: metrics.nll(runs[t].logits_of("validation"), runs[t].labels["validation"]))
+    chosen = [t for t, run in runs.items() if not guesses(run)] or list(runs)
+    return min(chosen, key=lambda t: measured_nll(runs[t]))
 
 
 def _spread(temperatures: Sequence[float]) -> tuple[float, float, float] | None:

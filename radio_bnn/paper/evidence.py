@@ -109,12 +109,22 @@ def unsettled(title: str, found: States, at: Sequence[float]) -> list[str]:
     ]
 
 
-def at_best(ladder: Mapping[float, Runs], temperatures: Sequence[float]) -> list[Run | None]:
+def stored_nll(run: Run) -> float:
+    """The NLL on the validation galaxies as the record has it."""
+    return run.metric("nll", "validation").value
+
+
+def measured_nll(run: Run) -> float:
+    """The same from the logits, of a run that was made of others and has no metrics of its own."""
+    return metrics.nll(run.logits_of("validation"), run.labels["validation"])
+
+
+def at_best(
+    ladder: Mapping[float, Runs], temperatures: Sequence[float], by: Callable[[Run], float] = stored_nll
+) -> list[Run | None]:
     """For each fold its run at T*: of ``temperatures`` that of lowest NLL on the fold's validation galaxies."""
     folds = zip(*(ladder[t] for t in temperatures), strict=True)
-    return [
-        None if None in runs else min(runs, key=lambda run: run.metric("nll", "validation").value) for runs in folds
-    ]
+    return [None if None in runs else min(runs, key=by) for runs in folds]
 
 
 def _guessing(comparison: Comparison, *names: str) -> bool:
@@ -535,10 +545,7 @@ def _c9(protocol: str) -> Evidence:
         ladder = {t: [run and agreed(run, s) for run in runs] for t, runs in along(groups).items()}
         plain, upto = stored(experiments.uncurated(s)), [t for t in ladder if t <= experiments.WARM]
         missing += lacking(plain, *(ladder[t] for t in upto))
-        best = [
-            None if None in runs else min(runs, key=_validation_nll)
-            for runs in zip(*(ladder[t] for t in upto), strict=True)
-        ]
+        best = at_best(ladder, upto, by=measured_nll)
         pairs = compare(one=ladder[experiments.WARM], best=best, plain=plain)
         if pairs is None:
             continue
@@ -554,10 +561,6 @@ def agreed(run: Run, labellers: int) -> Run:
     """The run as it predicts what S labellers agree on: each draw's p_y^S / sum_c p_c^S, its logits times S."""
     scored = {name: values for name, values in run.arrays.items() if name.startswith("difference_")}
     return replace(run, arrays=run.arrays | {n: labellers * x.astype(np.float32) for n, x in scored.items()})
-
-
-def _validation_nll(run: Run) -> float:
-    return metrics.nll(run.logits_of("validation"), run.labels["validation"])
 
 
 def _shown(estimate: Estimate, spec: str) -> str:

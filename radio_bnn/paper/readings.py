@@ -176,4 +176,9 @@ def marked(title: str, runs: Runs) -> str:
 
 def guessing(runs: Runs) -> int:
     """How many of the stored trainings guess: their NLL is at least 0.95 N ln 2 on the N galaxies they train on."""
-    return sum(over_guessing(run) >= COLLAPSED for run in runs if run is not None)
+    return sum(guesses(run) for run in runs if run is not None)
+
+
+def guesses(run: Run) -> bool:
+    """Whether a training guesses, see ``guessing``."""
+    return over_guessing(run) >= COLLAPSED

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
+from radio_bnn.config import THERMOMETERS
 from radio_bnn.evaluation.chains import effective_sample_size, split_rhat
 from radio_bnn.evaluation.predictive import softmax
 from radio_bnn.evaluation.resampling import Interval
+from radio_bnn.model.layers import Conv2d, Linear
+from radio_bnn.model.lenet import LeNet
 from radio_bnn.paper import contrasts, experiments, tables
 from radio_bnn.paper.contrasts import Runs, compare
 from radio_bnn.paper.prose import NOT_RUN, Finding
@@ -69,9 +73,9 @@ def trust(chains: Sequence[Run]) -> Trust:
     """The diagnostics of the chains of one fold; all of one length."""
     p = np.stack([softmax(run.logits_of("test"))[..., 0] for run in chains])
     rhat, draws = split_rhat(p), effective_sample_size(p)
-    sizes = _sizes(chains[0])
+    sizes = np.array([_sizes()[name] for name in chains[0].content[TEMPERATURES]["kinetic"]])
     share = sizes / sizes.sum()
-    read = {t: np.stack([_over_temperature(run, t) for run in chains]) for t in ("kinetic", "configurational")}
+    read = {t: np.stack([_over_temperature(run, t) for run in chains]) for t in THERMOMETERS}
     mean = {t: float((values.mean(axis=(0, 2)) * share).sum()) for t, values in read.items()}
     off = (read["configurational"] < COLD) | (read["configurational"] > HOT)
     return Trust(
@@ -84,28 +88,26 @@ def _over_temperature(run: Run, thermometer: str) -> np.ndarray:
     return np.array(list(run.content[TEMPERATURES][thermometer].values())) / run.config.temperature
 
 
-def _sizes(run: Run) -> np.ndarray:
-    """How many weights each tensor has, (L,)."""
-    from radio_bnn.inference.resolve import resolve
-    from radio_bnn.seeds import generator
-
-    one = replace(run.config, members=run.config.cycles)
-    member = resolve(one).method.network(one, generator(0, "init")).members[0]
-    sizes = {name: p.numel() for name, p in member.named_parameters()}
-    return np.array([sizes[name] for name in run.content[TEMPERATURES]["kinetic"]])
+@cache
+def _sizes() -> dict[str, int]:
+    """How many weights each tensor of the network has, by name."""
+    return {name: p.numel() for name, p in LeNet(Conv2d, Linear).named_parameters()}
 
 
-def agreeing(folds: Chains) -> str:
-    """The share of test galaxies on which the chains agree, percent, mean and range of the folds with all chains."""
-    known = [trust(chains).agree for chains in folds if chains and None not in chains]
-    return tables.span(known, ".0f")
+def trusted(found: Mapping[float, Chains]) -> dict[float, list[Trust]]:
+    """``trust`` of the folds that have all their chains, {T: those of the folds}."""
+    return {t: [trust(chains) for chains in folds if chains and None not in chains] for t, folds in found.items()}
 
 
-def trust_table(found: Mapping[float, Chains]) -> str:
-    """The diagnostics at each temperature, mean and range over the folds with all chains, as Markdown."""
+def agreeing(folds: Sequence[Trust]) -> str:
+    """The share of test galaxies on which the chains agree, percent, mean and range of the folds."""
+    return tables.span([fold.agree for fold in folds], ".0f")
+
+
+def trust_table(found: Mapping[float, Sequence[Trust]]) -> str:
+    """The diagnostics at each temperature, mean and range over the folds, as Markdown."""
     rows = []
-    for t, folds in found.items():
-        known = [trust(chains) for chains in folds if chains and None not in chains]
+    for t, known in found.items():
         if not known:
             rows.append([f"{t:g}", *[NOT_RUN] * 5, "0"])
             continue

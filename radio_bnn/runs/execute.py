@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import radio_bnn
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import THERMOMETERS, Config, run_id
 from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
@@ -194,7 +194,7 @@ def _temperatures(model: nn.Module) -> dict[str, Any]:
     if not isinstance(model, sgmcmc.Chain):
         return {}
     names = [name for name, _ in model.members[0].named_parameters()]
-    read = {t: getattr(model, t).T.tolist() for t in sgmcmc.THERMOMETERS}
+    read = {t: getattr(model, t).T.tolist() for t in THERMOMETERS}
     return {records.TEMPERATURES: {t: dict(zip(names, values, strict=True)) for t, values in read.items()}}
 
 

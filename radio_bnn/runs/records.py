@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 import numpy as np
 from scipy.special import log_softmax
 
-from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, Config, run_id
+from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, THERMOMETERS, Config, run_id
 from radio_bnn.data.folds import committed_names, divide
 from radio_bnn.data.galaxies import COUNTS, Galaxies
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
@@ -444,7 +444,7 @@ def _check_history(history: Mapping[str, Any]) -> None:
 
 def _check_temperatures(read: Mapping[str, Mapping[str, Sequence[float]]], cycles: int) -> None:
     """Raise ValueError unless both thermometers have a finite number for every tensor in every cycle."""
-    expect_names(read, ("kinetic", "configurational"))
+    expect_names(read, THERMOMETERS)
     for thermometer, tensors in read.items():
         for name, values in tensors.items():
             if len(values) != cycles or not np.isfinite(values).all():

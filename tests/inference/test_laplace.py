@@ -15,6 +15,7 @@ from radio_bnn.inference.predict import predict_as_trained
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import fit
 from radio_bnn.model.inputs import network_input
+from radio_bnn.model.layers import recorded
 from radio_bnn.seeds import generator
 
 SPLITS = splits()
@@ -31,9 +32,9 @@ def test_the_curvature_is_the_second_derivative_of_the_nll():
     config = replace(CONFIG, precision="float64")
     base = resolve(config).method.network(config, generator(0, "init")).base
     x, y = network_input(images(N), dtype=torch.float64), torch.arange(N) % 2
-    with laplace._inputs_of(base.fc3) as seen, torch.no_grad():
+    with recorded({"fc3": base.fc3}) as seen, torch.no_grad():
         base(x)
-    phi = torch.cat([seen[0], torch.ones(N, 1, dtype=torch.float64)], dim=1)
+    phi = torch.cat([seen["fc3"][0], torch.ones(N, 1, dtype=torch.float64)], dim=1)
     start = torch.cat([base.fc3.weight, base.fc3.bias.unsqueeze(1)], dim=1).detach()
 
     def nll(w):

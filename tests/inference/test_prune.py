@@ -7,7 +7,7 @@ from radio_bnn.inference import prune as pruning
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.prune import fully_connected, prune, signal_to_noise
 from radio_bnn.model.inputs import network_input
-from radio_bnn.model.layers import Normal, load_posterior, one_draw, posterior, posterior_mean
+from radio_bnn.model.layers import Normal, load_posterior, one_draw, posterior, posterior_mean, recorded
 from radio_bnn.seeds import generator
 
 Q = {
@@ -94,7 +94,7 @@ def test_the_true_fisher_information_is_the_curvature_of_the_last_layer():
     """For logits linear in w, E_y g g^T equals the Hessian of the negative log-likelihood, whatever the label."""
     model, x = network(), network_input(images(4), dtype=torch.float64)
     found = pruning.fisher_information(model, x)["fc3.weight"]
-    with pruning._recorded({"fc3": model.fc3}) as seen, posterior_mean(model):
+    with recorded({"fc3": model.fc3}) as seen, posterior_mean(model):
         p = model(x).softmax(-1)
     taken = seen["fc3"][0].square()
     torch.testing.assert_close(found, ((p * (1 - p)).T @ taken / 4).detach())

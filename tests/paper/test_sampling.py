@@ -63,12 +63,13 @@ def test_tables_say_what_was_not_run_and_on_how_many_folds_a_number_stands(store
     assert list(found) == list(experiments.SAMPLED_AT)
     variational = contrasts.along(experiments.paths(experiments.FEW))
     scores = sampling.score_table(sampling.posteriors(found), variational).splitlines()[2:]
-    trusted = sampling.trust_table(found).splitlines()[2:]
+    trusted = sampling.trust_table(sampling.trusted(found)).splitlines()[2:]
     for rows in (scores, trusted):
         cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
         assert [c[0] for c in cells] == ["0.01", "0.1", "1"] and [c[-1] for c in cells] == ["0", "0", "2"]
         assert {cell for row in cells[:2] for cell in row[1:-1]} == {"not run"}
-    assert sampling.agreeing(found[0.1]) == "not run" and " to " in sampling.agreeing(found[1.0])
+    assert sampling.agreeing(sampling.trusted(found)[0.1]) == "not run"
+    assert " to " in sampling.agreeing(sampling.trusted(found)[1.0])
     assert sampling.contrast(sampling.posteriors(found), 1.0, variational[0.1]).startswith("+")
     assert sampling.contrast(sampling.posteriors(found), 0.1, variational[0.1]) is None
 
