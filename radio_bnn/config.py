@@ -67,6 +67,7 @@ UNUSED = {
     "sgmcmc": OF_ADAM | OF_THE_POSTERIOR | {"samples"},
     "ivon": OF_A_CHAIN | {"members", "kl", "rho_learning_rate", "weight_decay"},
     "laplace": OF_A_CHAIN | OF_THE_POSTERIOR | {"members"},
+    "hmc": OF_A_CHAIN | OF_THE_POSTERIOR | {"samples"},
 }
 
 
@@ -78,7 +79,8 @@ class Config:
     likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks; "sgmcmc" a
     chain of stochastic-gradient Hamiltonian Monte Carlo of ``cycles`` cycles, which keeps ``members`` draws, and whose
     momentum decays by the factor ``momentum`` per step; "ivon" natural-gradient steps to the posterior of "vi";
-    "laplace" a "map" network with a Gaussian for its last layer, of full or diagonal ``covariance``.
+    "laplace" a "map" network with a Gaussian for its last layer, of full or diagonal ``covariance``; "hmc" the same
+    with ``members`` draws of its last layer by Hamiltonian Monte Carlo.
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
@@ -109,7 +111,7 @@ class Config:
     fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon", "laplace"] = "vi"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon", "laplace", "hmc"] = "vi"
     members: int = 4
     cycles: int = 4
     momentum: float = 0.9
@@ -190,14 +192,14 @@ class Config:
             raise ValueError(f"init='prior' draws from a Gaussian prior, not {self.prior!r}: use init='he'")
         if self.method == "sgmcmc":
             self._check_chain()
-        if self.method in ("ivon", "laplace") and self.prior != "gaussian":
+        if self.method in ("ivon", "laplace", "hmc") and self.prior != "gaussian":
             raise ValueError(
                 f"method={self.method!r} needs prior='gaussian', not {self.prior!r}: it uses its curvature"
             )
-        if self.method == "laplace" and (self.likelihood, self.selection) != ("categorical", "last"):
+        if self.method in ("laplace", "hmc") and (self.likelihood, self.selection) != ("categorical", "last"):
             raise ValueError(
-                f"method='laplace' needs likelihood='categorical' and selection='last', not {self.likelihood!r} and "
-                f"{self.selection!r}: its curvature is that of the one at the end of the other"
+                f"method={self.method!r} needs likelihood='categorical' and selection='last', not {self.likelihood!r} "
+                f"and {self.selection!r}: its last layer is that of the one at the end of the other"
             )
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
