@@ -53,6 +53,7 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("map", "gaussian", None): (8e-3, 0.1),
     ("dropout", "gaussian", None): (2e-3, 0.1),
 }
+TRAINED_AS = {"ensemble": "map", "laplace": "map", "hmc": "map"}  # methods whose networks train as those of another
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
 OF_THE_PRIOR = {"prior", "prior_scale", "temperature"}
@@ -284,7 +285,7 @@ class Config:
         if changes.get("method") == "ivon":  # whose scales have no rate of their own
             recipe |= {"learning_rate": 0.1, "adam_beta2": 0.95}
         base = cls.converged(**{**recipe, **changes})
-        key = base.method, base.prior if "prior" not in UNUSED[base.method] else "gaussian"
+        key = TRAINED_AS.get(base.method, base.method), base.prior if "prior" not in UNUSED[base.method] else "gaussian"
         found = ANNEALED_RATES.get((*key, base.prior_scale)) or ANNEALED_RATES.get((*key, None))
         if found is None:
             return base

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from radio_bnn.config import ANNEALED_RATES, CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
+from radio_bnn.config import ANNEALED_RATES, CLOSED_KL, PRIOR_SCALE, TRAINED_AS, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS, make_prior
 
 
@@ -197,3 +197,9 @@ def test_a_training_is_the_same_whatever_is_stored_of_its_predictions():
     few, many = Config.annealed(samples=3, seed=5), Config.annealed(samples=50, seed=5)
     assert few.trained == many.trained == Config.annealed(seed=5) and few.trained.trained == few.trained
     assert run_id(few) != run_id(many) and Config.annealed().trained != few.trained
+
+
+@pytest.mark.parametrize("method", TRAINED_AS)
+def test_a_method_on_top_of_the_training_of_another_takes_its_rates(method, monkeypatch):
+    monkeypatch.setitem(ANNEALED_RATES, ("map", "gaussian", None), (3e-4, 5e-4))
+    assert Config.annealed(method=method).learning_rate == 3e-4
