@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import stat
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -373,16 +374,27 @@ def _whole(path: Path, kind: type[AnyRecord]) -> AnyRecord:
 
 def _parsed(path: Path) -> dict[str, Any]:
     """What a JSON says, if it is an object of the size of a record."""
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
-        text = file.read(LARGEST_JSON + 1)
-    if len(text) > LARGEST_JSON:
-        raise ValueError(f"it has more than the {LARGEST_JSON} bytes that a record may have")
+    text = _bytes(path, LARGEST_JSON)
+    if text is None:
+        raise FileNotFoundError(f"No such file: {path.name}")
     values = json.loads(text.decode("utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object with a schema, got {type(values).__name__}")
     return values
+
+
+def _bytes(path: Path, most: int) -> bytes | None:
+    """What a file holds; None if there is none. Raises ValueError for another thing than a file, or a longer one."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep a reader waiting
+            raise ValueError(f"{path.name} is no file")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > most:
+        raise ValueError(f"{path.name} has more than the {most} bytes that it may have")
+    return data
 
 
 def _claimed(path: Path, values: Mapping[str, Any], kind: str) -> tuple[Config, dict[str, Any]]:
@@ -454,12 +466,11 @@ def _arrays(path: Path, declared: Mapping[str, Any]) -> dict[str, np.ndarray]:
     size = _check_size(entries)
     # While a record is replaced, a reader may come too early for the first place and too late for the second.
     for place in (path.with_suffix(".npz"), _waiting(path), path.with_suffix(".npz")):
-        if place.is_file() and place.stat().st_size <= 2 * size + LARGEST_JSON:
-            data = place.read_bytes()
-            if hashlib.sha256(data).hexdigest() == declared["sha256"]:
-                arrays = _unpacked(data, entries)
-                _check_finite(arrays)
-                return arrays
+        data = _bytes(place, 2 * size + LARGEST_JSON)
+        if data is not None and hashlib.sha256(data).hexdigest() == declared["sha256"]:
+            arrays = _unpacked(data, entries)
+            _check_finite(arrays)
+            return arrays
     if not path.with_suffix(".npz").exists():
         raise FileNotFoundError(f"No such file: {path.with_suffix('.npz').name}")
     raise ValueError(f"{path.stem}.npz is not the file that was written with it: its sha256 differs")
