@@ -29,7 +29,7 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.files import CHECKOUT, replacing
+from radio_bnn.files import CHECKOUT, is_checkout, replacing
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
@@ -219,10 +219,17 @@ def identity(config: Config, kind: str) -> str:
 
 
 def committed_folder() -> Path:
-    """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout."""
+    """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout.
+
+    Where the package is installed without one: a folder of its own among the user's data.
+    """
     if named := os.environ.get("RADIO_BNN_RESULTS"):
         return Path(named)
-    return CHECKOUT / "book" / "results"
+    if is_checkout(CHECKOUT):
+        return CHECKOUT / "book" / "results"
+    from platformdirs import user_data_path
+
+    return user_data_path("radio_bnn") / "results"
 
 
 def cached_folder() -> Path:
@@ -293,6 +300,7 @@ def write(record: Record, folder: Path) -> None:
         values["arrays"]["sha256"] = hashlib.sha256(packed.getbuffer()).hexdigest()
     text = sealed(values)
     with _alone(path.parent):
+        _finish(path)
         arrays = _waiting(path) if path.exists() else path.with_suffix(".npz")
         with replacing(path) as partial:
             partial.write_text(text)
@@ -434,6 +442,14 @@ def _said(values: Mapping[str, Any]) -> str:
 def _waiting(path: Path) -> Path:
     """Where the arrays of a JSON are that is being replaced."""
     return path.with_suffix(".next.npz")
+
+
+def _finish(path: Path) -> None:
+    """Put arrays in their place that a killed writer has left waiting, if they are those of the JSON."""
+    with suppress(Exception):  # whatever a damaged file provokes: it is replaced
+        waiting = _waiting(path)
+        if hashlib.sha256(waiting.read_bytes()).hexdigest() == _parsed(path)["arrays"]["sha256"]:
+            os.replace(waiting, path.with_suffix(".npz"))
 
 
 @contextmanager
