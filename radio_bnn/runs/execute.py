@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from radio_bnn.config import THERMOMETERS, Config, run_id
 from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
-from radio_bnn.files import CHECKOUT
+from radio_bnn.files import CHECKOUT, is_checkout
 from radio_bnn.inference import sgmcmc
 from radio_bnn.inference.likelihood import REJECTED, targets
 from radio_bnn.inference.predict import predict_as_trained
@@ -288,18 +291,30 @@ def check_unchanged(folder: Path) -> None:
 
 @cache
 def _commit() -> str:
-    return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+    return _git("describe", "--always", "--dirty", "--abbrev=12") or _installed_commit() or "unknown"
 
 
 def _git(*arguments: str) -> str:
     """What git says of the checkout that holds this package; empty where there is none."""
-    if not (CHECKOUT / ".git").exists():
+    if not is_checkout(CHECKOUT) or not (CHECKOUT / ".git").exists():
         return ""
     try:
         ask = ["git", "-C", str(CHECKOUT), *arguments]
-        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's are others
+        return subprocess.run(ask, env=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def _installed_commit() -> str:
+    """The commit from which pip installed this package, as direct_url.json says (PEP 610); empty if from elsewhere."""
+    try:
+        found = distribution("radio-bnn")
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, OSError, ValueError):
+        return ""
+    is_this = Path(str(found.locate_file("radio_bnn"))).resolve() == Path(radio_bnn.__file__).resolve().parent
+    return origin.get("vcs_info", {}).get("commit_id", "")[:12] if is_this else ""
 
 
 def processor() -> str:
