@@ -122,4 +122,4 @@ $(CHECK)/node_modules/.installed: $(CHECK)/package.json
 	@touch $@
 
 clean:
-	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache
+	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache .hypothesis
