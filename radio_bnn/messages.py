@@ -30,3 +30,11 @@ def meant(name: Any, known: Iterable[str]) -> str:
     """ ": did you mean 'temperature'?" where one of the ``known`` names is like ``name``, else empty."""
     near = difflib.get_close_matches(str(name)[:LONGEST], list(known), n=1) if isinstance(name, str) else []
     return f": did you mean {near[0]!r}?" if near else ""
+
+
+def said(error: Exception) -> str:
+    """What an error says, in one short line with its type; of errors whose words nobody here has chosen."""
+    if isinstance(error, RecursionError):
+        return "it nests too deeply"
+    text = " ".join(str(error)[: 10 * LONGEST].split())
+    return f"{type(error).__name__}: {text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'}"
