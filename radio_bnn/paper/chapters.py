@@ -38,6 +38,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
 }
 LARGEST_FILE = 100_000  # bytes of parameters
+DEEPEST = 20  # lists and mappings within each other
 LONGEST_WAIT = 7 * 24 * 3600  # seconds
 WHOLE = range(-(2**63), 2**63)  # the whole numbers that arrays hold
 NEEDS_MIRABEST = "needs-mirabest"
@@ -190,7 +191,11 @@ def _plain_yaml(text: str) -> Any:
             for part in node.value:
                 checked(part)
 
+    depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it nests deeper than {DEEPEST} levels{_line(event)}")
         if getattr(event, "anchor", None):
             raise ValueError(f"anchors are not used here{_line(event)}: write the value twice")
         if getattr(event, "tag", None):
