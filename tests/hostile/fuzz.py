@@ -153,18 +153,18 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def work(todo: Sequence[tuple[str, int, int, int]], seed: int, at: Any, out: Any) -> None:
-    """Do the cases of jobs (reader, start, stop, step) and put an Outcome for each; ``at`` says which is being done."""
+def work(todo: Sequence[tuple[str, int, int, int]], seed: int, folder: Path, at: Any, out: Any) -> None:
+    """Do jobs (reader, start, stop, step); ``at`` says which case is being done, ``out`` takes what is found."""
     os.environ["TQDM_DISABLE"] = "1"
     warnings.simplefilter("ignore")
-    known = readers()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        targets = {name: Target(name, known[name], Path(folder)) for name in dict.fromkeys(job[0] for job in todo)}
+    known = readers(folder)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
+        targets = {name: Target(name, known[name], Path(place)) for name in dict.fromkeys(job[0] for job in todo)}
         limit_memory()
-        for place, (name, start, stop, step) in enumerate(todo):
+        for job, (name, start, stop, step) in enumerate(todo):
             kinds: Counter[str] = Counter()
             for case in range(start, stop, step):
-                at[0], at[1] = place, case
+                at[0], at[1] = job, case
                 result = targets[name].outcome(seed, case)
                 kinds[result.kind] += 1
                 if result.kind not in FINE:
@@ -173,11 +173,13 @@ def work(todo: Sequence[tuple[str, int, int, int]], seed: int, at: Any, out: Any
     out.put(None)
 
 
-def run(names: Sequence[str], cases: int, *, seed: int = 0, workers: int = 2, quiet: bool = True) -> tuple[dict, list]:
+def run(
+    names: Sequence[str], cases: int, *, seed: int = 0, workers: int = 2, folder: Path = HERE, quiet: bool = True
+) -> tuple[dict[str, Counter[str]], list[Outcome]]:
     """Counts {reader: Counter of kinds} and the Outcomes that are not fine, of ``cases`` a reader in ``workers``."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     failures: list[Outcome] = []
-    crews = [Crew(share(names, cases, worker, workers), seed) for worker in range(workers)]
+    crews = [Crew(share(names, cases, worker, workers), seed, folder) for worker in range(workers)]
     with bar(total=cases * len(names), desc="fuzz", unit="case", show=not quiet) as shown:
         try:
             while any(not crew.done for crew in crews):
@@ -212,14 +214,16 @@ def share(names: Sequence[str], cases: int, worker: int, workers: int) -> list[t
 class Crew:
     """One process at work, and another in its place where a case has killed it."""
 
-    def __init__(self, todo: list[tuple[str, int, int, int]], seed: int) -> None:
-        self.todo, self.seed, self.done = todo, seed, not todo
+    def __init__(self, todo: list[tuple[str, int, int, int]], seed: int, folder: Path) -> None:
+        self.todo, self.seed, self.folder, self.done = todo, seed, folder, not todo
         self.begin()
 
     def begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.at, self.out = context.Array("q", [0, -1]), context.Queue()
-        self.process = context.Process(target=work, args=(self.todo, self.seed, self.at, self.out), daemon=True)
+        self.process = context.Process(
+            target=work, args=(self.todo, self.seed, self.folder, self.at, self.out), daemon=True
+        )
         self.process.start()
         self.moved = time.monotonic(), tuple(self.at)
 
