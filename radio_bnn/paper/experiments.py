@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radio_bnn.config import N_FOLDS, Config, run_id
+from radio_bnn.messages import meant, shown
 
 FIRST_SEED = Config().seed
 PRECISION = "bf16"
@@ -437,5 +438,6 @@ def _once(items: Iterable[Wanted]) -> list[Wanted]:
 
 def _known(what: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
-        raise ValueError(f"{what}={name!r} is not known: choose one of {', '.join(known)}")
+        hint = meant(name, known)
+        raise ValueError(f"{what}={shown(name)} is not known: choose one of {', '.join(known)}{hint}")
     return known[name]

@@ -7,8 +7,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -26,7 +26,7 @@ from radio_bnn.evaluation import resampling
 from radio_bnn.files import CHECKOUT, is_checkout
 from radio_bnn.inference import sgmcmc
 from radio_bnn.inference.likelihood import REJECTED, targets
-from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.predict import on_threads, predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
@@ -122,15 +122,9 @@ def start_of(config: Config, *, device: str, progress: bool = True) -> Parameter
     return network(records.find(config.previous, Posterior)).state_dict()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """What is recorded is computed on one CPU thread, so that it can be repeated."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return on_threads(1)
 
 
 def load_data(config: Config) -> Splits:
@@ -215,7 +209,9 @@ def reached(trained: Fit, splits: Splits) -> dict[str, float]:
 
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
+    """The stored metrics of one set, none of an empty one; hybrids are neither class and have uncertainties only."""
+    if not len(labels):
+        return {}
     return resampling.summarise(logits, None if scored == "hybrid" else labels)
 
 

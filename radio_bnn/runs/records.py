@@ -603,7 +603,7 @@ def _galaxies_in(simulated: int | None, fold: int | None, train_on: str) -> dict
 def _check_metrics(name: str, scores: Mapping[str, Any], labels: np.ndarray) -> None:
     """Every metric that these galaxies have: those of a single class are not defined on the other alone."""
     labelled = name != "hybrid"
-    if not labelled or len(set(labels.tolist())) == 2:
+    if len(labels) and (not labelled or len(set(labels.tolist())) == 2):
         wanted = [metric for metric, m in METRICS.items() if labelled or not m.needs_labels]
         if missing := [metric for metric in wanted if metric not in scores]:
             raise ValueError(f"the metrics of {name} lack {', '.join(missing)}")
