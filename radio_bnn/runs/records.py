@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.files import CHECKOUT, replacing
+from radio_bnn.files import CHECKOUT, named_place, replacing
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
@@ -214,8 +213,8 @@ def identity(config: Config, kind: str) -> str:
 
 def committed_folder() -> Path:
     """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout."""
-    if named := os.environ.get("RADIO_BNN_RESULTS"):
-        return Path(named)
+    if named := named_place("RADIO_BNN_RESULTS"):
+        return named
     return CHECKOUT / "book" / "results"
 
 
