@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stopped:
             number = getattr(stopped, "number", signal.SIGINT)
             name = signal.Signals(number).name
-            print(f"radio-bnn: stopped by {name}: what is finished is kept, the same call continues", file=sys.stderr)
+            said = "nothing is half written, and the same call makes what is missing"
+            print(f"radio-bnn: stopped by {name}: {said}", file=sys.stderr)
             return 128 + number
 
 
