@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,26 +28,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     INT, TERM and HUP end it alike, with one line and 128 + the signal's number.
     """
-    with stoppable(for_good=arguments is None):
-        options = parser().parse_args(arguments)
-        try:
-            return run(options)
-        except KeyboardInterrupt as stopped:
-            number = getattr(stopped, "number", signal.SIGINT)
-            name = signal.Signals(number).name
-            said = "nothing is half written, and the same call makes what is missing"
-            print(f"radio-bnn: stopped by {name}: {said}", file=sys.stderr)
-            return 128 + number
+    return in_one_line(lambda: run(arguments), for_good=arguments is None)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the chosen subcommand and return the exit status."""
+def run(arguments: Sequence[str] | None) -> None:
+    """Run one subcommand; None: that of the command line."""
+    options = parser().parse_args(arguments)
+    options.command(options)
+
+
+def in_one_line(command: Callable[[], None], *, for_good: bool) -> int:
+    """Do something, and say in one line on stderr what ended it before its end; returns the exit status."""
     try:
-        options.command(options)
-    except (ValueError, OSError) as error:
-        print(f"radio-bnn: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        with stoppable(for_good=for_good):
+            try:
+                command()
+            except (ValueError, OSError) as error:
+                print(f"radio-bnn: error: {error}", file=sys.stderr)
+                return 1
+            return 0
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
+        name, said = signal.Signals(number).name, "nothing is half written, and the same call makes what is missing"
+        print(f"radio-bnn: stopped by {name}: {said}", file=sys.stderr)
+        return 128 + number
 
 
 @contextmanager

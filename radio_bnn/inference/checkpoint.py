@@ -58,17 +58,22 @@ def read(path: Path, *, of: Mapping[str, Any], device: torch.device) -> dict[str
     The digest is looked at first: neither zip's nor torch's reader notices a flipped bit in a tensor.
     """
     written = path.read_bytes()
-    saved = written[: -len(_seal(b""))]
-    if written != saved + _seal(saved):
+    if not is_whole(written):
         raise CheckpointError(f"checkpoint {path.name} cannot be read (damaged: its sha256 differs)")
     try:
-        content = dict(torch.load(io.BytesIO(saved), weights_only=True, map_location=device))
+        content = dict(torch.load(io.BytesIO(written), weights_only=True, map_location=device))
     except Exception as problem:  # whatever a file provokes that somebody else has sealed
         raise CheckpointError(f"checkpoint {path.name} cannot be read ({type(problem).__name__})") from problem
     for what, value in of.items():
         if content.get(what) != value:
             raise CheckpointError(f"checkpoint {path.name} belongs to another {what}")
     return content
+
+
+def is_whole(written: bytes) -> bool:
+    """Whether the bytes of a checkpoint are those that were written: they end with the sha256 of those before."""
+    saved = written[: -len(_seal(b""))]
+    return written == saved + _seal(saved)
 
 
 def _seal(saved: bytes) -> bytes:
