@@ -43,7 +43,7 @@ def fit(folder: Path) -> None:
     from radio_bnn.files import remove_abandoned, replacing
     from radio_bnn.inference import train
 
-    config = Config.preview(data="simulated", epochs=6, batch_size=8, validate_every=1, selection="nll")
+    config = Config.preview(data="simulated", epochs=5, batch_size=8, validate_every=1, selection="nll")
     options = {"device": "cpu", "progress": False, "checkpoint": folder / "unfinished.pt", "checkpoint_every": 1}
     remove_abandoned(folder)
     trained = train.fit(config, splits(), **options)
@@ -61,7 +61,7 @@ def write_records(folder: Path) -> None:
     from radio_bnn.runs import records
 
     remove_abandoned(folder)
-    for seed in range(8):
+    for seed in range(4):
         records.write(recorded(Config.preview(data="simulated", simulated_galaxies=100, seed=seed)), folder / "out")
 
 
@@ -109,7 +109,8 @@ def chapters(folder: Path) -> None:
         for name in ("one", "two"):
             first = new_code_cell("n: int = 3", id="parameters", metadata={"tags": ["parameters"]})
             cells = [first, new_code_cell("print(sum(range(n * 10**6)))", id="body")]
-            nbformat.write(new_notebook(cells=cells), book / f"{name}.ipynb")
+            kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), book / f"{name}.ipynb")
         (book / "_toc.yml").write_text("format: jb-book\nroot: index\n")
     run_all(book=book)
 
@@ -156,6 +157,7 @@ def start(name: str, folder: Path) -> int:
             log = os.open(folder / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
             os.environ.update(environment(folder))
             if not VICTIMS[name].forked:
                 os.execv(sys.executable, [sys.executable, str(HERE / "kill.py"), "--victim", name, str(folder)])
@@ -176,15 +178,19 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def wait(pid: int, seconds: float) -> int | None:
-    """The exit code of a process that ends within so many seconds, else None."""
+    """The exit code of a process that ends within so many seconds, else None; whoever is tired of it ends it too."""
     ends = time.monotonic() + seconds
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= ends:
-            return None
-        time.sleep(0.005)
+    try:
+        while True:
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= ends:
+                return None
+            time.sleep(0.005)
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGKILL)
+        raise
 
 
 def processes_of(pid: int, folder: Path) -> Iterator[int]:
@@ -288,14 +294,13 @@ def made(folder: Path) -> dict[str, bytes]:
 
 def undisturbed(name: str, folder: Path, counts: Counter) -> float:
     """Let the victim do its work, and return the seconds it took."""
-    started = time.monotonic()
     pid = start(name, folder)
     ready = time.monotonic()
     code = wait(pid, 600)
+    seconds = time.monotonic() - ready
     if code != 0:
         counts["lost"] += 1
-        print(f"{name}: exit {code} after {time.monotonic() - started:.0f} s", file=sys.stderr)
-    seconds = time.monotonic() - ready
+        print(f"{name}: exit {code} after {seconds:.0f} s: {(folder / 'log').read_text()}", file=sys.stderr)
     look(pid, folder, counts)
     return seconds
 
