@@ -18,7 +18,7 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench pdf lint check-book chromium fuzz audit clean FORCE
+.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench pdf lint check-book chromium fuzz kill audit clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
@@ -26,6 +26,7 @@ help:
 	@echo "make chapters    execute the committed chapters in place (needs what they need, MiraBest included)"
 	@echo "make scoreboard  collect the verdicts of the claim cells again, without executing anything"
 	@echo "make bench       time the engine against a plain implementation and write the table of the appendix"
+	@echo "make kill        send SIGNALS=200 signals to all that writes and compare what the reruns leave (Linux, minutes)"
 	@echo "make pdf         print the committed chapters into one PDF file (needs Chromium)"
 	@echo "make check-book  look at every built page in headless Chromium, follow every link (needs node, npm and Chromium)"
 	@echo "make fuzz        give every reader of a file CASES damaged ones (100000 each; the gate gives it 1000)"
@@ -99,6 +100,12 @@ scoreboard: $(INSTALLED)
 
 bench: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/python benchmarks/table.py book/_generated/benchmarks.md
+
+# SEED=... repeats one in other moments.
+SIGNALS ?= 200
+SEED ?= 0
+kill: $(INSTALLED)
+	$(BIN)/python tests/hostile/kill.py --signals $(SIGNALS) --seed $(SEED)
 
 # CHROMIUM=... chooses the browser; otherwise the first of the usual names.
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome google-chrome-stable))

@@ -3,25 +3,84 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from radio_bnn import __version__
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the command to end: Ctrl-C, TERM, or HUP when its terminal is closed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; exit status 1 with one line on stderr for anything that cannot be used, 2 for usage."""
+    """Run one subcommand; exit status 1 with one line on stderr for anything that cannot be used, 2 for usage.
+
+    INT, TERM and HUP end it alike, with one line and 128 + the signal's number.
+    """
+    return in_one_line(lambda: run(arguments), for_good=arguments is None)
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Run one subcommand; None: that of the command line."""
     options = parser().parse_args(arguments)
+    options.command(options)
+
+
+def in_one_line(command: Callable[[], None], *, for_good: bool) -> int:
+    """Do something, and say in one line on stderr what ended it before its end; returns the exit status."""
     try:
-        options.command(options)
-    except (ValueError, OSError) as error:
-        print(f"radio-bnn: error: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        print(f"radio-bnn: error: {cure_of(error)}", file=sys.stderr)
-        return 1
-    return 0
+        with stoppable(for_good=for_good):
+            try:
+                command()
+            except (ValueError, OSError) as error:
+                print(f"radio-bnn: error: {error}", file=sys.stderr)
+                return 1
+            except ModuleNotFoundError as error:
+                print(f"radio-bnn: error: {cure_of(error)}", file=sys.stderr)
+                return 1
+            return 0
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
+        name, said = signal.Signals(number).name, "nothing is half written, and the same call makes what is missing"
+        print(f"radio-bnn: stopped by {name}: {said}", file=sys.stderr)
+        return 128 + number
+
+
+@contextmanager
+def stoppable(*, for_good: bool) -> Iterator[None]:
+    """In this scope the first INT, TERM or HUP raises Stopped, a second one ends the process at once.
+
+    A signal that is ignored, as nohup wants it, stays so. ``for_good``: nothing comes after the scope but the end of
+    the process, which a signal may then only hasten.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked:
+            os._exit(128 + number)  # no file is ever half written, and workers end with their parent
+        asked.append(number)
+        raise Stopped(number)
+
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    listening = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, stop) for n in numbers if listening and signal.getsignal(n) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        asked.append(0)
+        for number, handler in before.items():
+            signal.signal(number, stop if for_good else handler or signal.SIG_DFL)
 
 
 def cure_of(error: ModuleNotFoundError) -> str:

@@ -14,7 +14,6 @@ import pickletools
 import re
 import sys
 import tarfile
-import tempfile
 import time
 import warnings
 import zlib
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 from radio_bnn.data.folds import divide
 from radio_bnn.data.galaxies import CLASSES, COUNTS, HOW_TO_GET_MIRABEST, IMAGE_SIZE, Galaxies, Splits
+from radio_bnn.files import absolute, check_writable, named_place
 
 LARGEST = 2**26  # bytes of an archive when it is unpacked; the published ones have less than half
 MOST_OPCODES, MOST_GALAXIES = 20_000, 500  # of a batch; the published ones have 8,000 and 157
@@ -108,19 +108,19 @@ def load(
 
 def locate(archives: Sequence[Archive] = ARCHIVES) -> Path | None:
     """The archive on this machine: where ``RADIO_BNN_DATA`` says, else an intact one in the cache, else ``None``."""
-    if place := os.environ.get("RADIO_BNN_DATA"):
-        return _named_by_the_user(Path(place).expanduser(), archives)
+    if place := named_place("RADIO_BNN_DATA"):
+        return _named_by_the_user(place, archives)
     cached = [(archive, cache_folder() / archive.file) for archive in archives]
     return next((path for archive, path in cached if path.is_file() and archive.matches(path.read_bytes())), None)
 
 
 def cache_folder() -> Path:
     """``RADIO_BNN_CACHE``, else the operating system's cache folder for ``radio_bnn``."""
-    if folder := os.environ.get("RADIO_BNN_CACHE"):
-        return Path(folder).expanduser()
+    if folder := named_place("RADIO_BNN_CACHE"):
+        return folder
     from platformdirs import user_cache_path
 
-    return user_cache_path("radio_bnn")
+    return absolute(user_cache_path("radio_bnn"), of="the cache folder")
 
 
 def fetch(
@@ -138,7 +138,10 @@ def fetch(
         import pooch
 
     folder = folder or cache_folder()
-    _check_writable(folder)
+    try:
+        check_writable(folder, of="set RADIO_BNN_CACHE to a folder that can")
+    except OSError as problem:
+        raise Unavailable(str(problem)) from problem
     pooch.get_logger().setLevel("WARNING")
     failures = []
     for address in archive.addresses:
@@ -320,16 +323,6 @@ def _named_by_the_user(place: Path, archives: Sequence[Archive]) -> Path:
     if found is None:
         raise FileNotFoundError(f"RADIO_BNN_DATA={place} is a folder without {files}. {HOW_TO_GET_MIRABEST}")
     return found
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        problem = f"the cache folder {folder} cannot be written ({error.strerror}); set RADIO_BNN_CACHE to one that can"
-        raise Unavailable(problem) from error
 
 
 def _downloader(address: str, *, timeout: float, bar: tqdm):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from radio_bnn.config import HISTORY, Config
 from radio_bnn.data.galaxies import Galaxies, Splits, validation_halves
 from radio_bnn.evaluation import metrics
-from radio_bnn.files import replacing
+from radio_bnn.inference import checkpoint as checkpoints
 from radio_bnn.inference.likelihood import targets
 from radio_bnn.inference.method import Batch, Problem, State
 from radio_bnn.inference.predict import predict_as_trained
@@ -95,18 +95,20 @@ def fit(
     ``start_from`` holds the parameters to start from by name, which a ``config`` with a ``path`` needs.
     With ``checkpoint`` the state is written there every ``checkpoint_every`` epochs, atomically, and a later call
     continues from it bit for bit (same machine, same thread count). Raises FloatingPointError, naming the epoch,
-    when the loss stops being finite, and ValueError for a checkpoint of another config.
+    when the loss stops being finite; CheckpointError, a ValueError, for a checkpoint that is damaged or of another
+    config, code or data; NoRoomError, an OSError, where none can be written because the disk is full.
     """
     device = device_name(device)
     training = start(config, start_from, device=device)
+    subject = {} if checkpoint is None else checkpoints.subject(config, splits, start_from)
     if checkpoint is not None and checkpoint.exists():
-        _restore(training, checkpoint)
+        _restore(training, checkpoint, subject)
     earlier, started = training.seconds, time.perf_counter()
     with bar(total=config.epochs, initial=training.epoch, unit="epoch", desc="train", show=progress) as shown:
         for last in _epochs(training, splits, device):
             if checkpoint is not None and (training.epoch % checkpoint_every == 0 or last):
                 training.seconds = earlier + time.perf_counter() - started
-                _save(training, checkpoint)
+                _save(training, checkpoint, subject)
             shown.update()
     model = training.state.model
     model.load_state_dict(training.best_weights)
@@ -260,22 +262,16 @@ def _plateau(training: Training, score: float, *, factor: float = 0.95, patience
         training.rate, training.stalled = training.rate * factor, 0
 
 
-def _save(training: Training, path: Path) -> None:
+def _save(training: Training, path: Path, subject: Mapping[str, Any]) -> None:
     content: dict[str, Any] = {name: getattr(training, name) for name in PLAIN}
-    content |= {"config": training.state.problem.config.trained.to_dict(), "state": training.state.state_dict()}
+    content |= {"state": training.state.state_dict(), **subject}
     content["streams"] = {name: g.get_state() for name, g in training.streams.items()}
-    with replacing(path) as partial:
-        torch.save(content, partial)
+    checkpoints.write(path, content)
 
 
-def _restore(training: Training, path: Path) -> None:
+def _restore(training: Training, path: Path, subject: Mapping[str, Any]) -> None:
     state = training.state
-    try:
-        content = torch.load(path, weights_only=True, map_location=next(state.model.parameters()).device)
-    except Exception as problem:
-        raise ValueError(f"checkpoint {path.name} cannot be read ({problem}): delete it to start again") from problem
-    if content["config"] != state.problem.config.trained.to_dict():
-        raise ValueError(f"checkpoint {path.name} belongs to another config: delete it or use another path")
+    content = checkpoints.read(path, of=subject, device=next(state.model.parameters()).device)
     for name in PLAIN:
         setattr(training, name, content[name])
     state.load_state_dict(content["state"])

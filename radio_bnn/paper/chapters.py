@@ -6,6 +6,7 @@ stamps every cell with the time; a chapter executed in place with it changes at 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import json
@@ -14,16 +15,20 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from radio_bnn.files import replacing
+from radio_bnn.data.mirabest import cache_folder
+from radio_bnn.files import check_writable, named_place, remove_abandoned, replacing
 from radio_bnn.messages import meant, said, shown
 
 if TYPE_CHECKING:
@@ -46,13 +51,15 @@ NOT_EXECUTED = """:::{note}
 MiraBest is not on this machine: the next cell was not executed here, its output is the stored one.
 :::"""
 VOLATILE = ("papermill", "execution", "ExecuteTime", "collapsed")
-NOT_COPIED = shutil.ignore_patterns("_build", "__pycache__", ".ipynb_checkpoints", ".*")
+NOT_COPIED = shutil.ignore_patterns("_build", "__pycache__", ".ipynb_checkpoints", ".*", "*.partial")
 KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "OMP_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
     "TQDM_DISABLE": "1",
 }
+
+PLACES = ("RADIO_BNN_DATA", "RADIO_BNN_RESULTS")
 
 
 class ChapterError(ValueError):
@@ -81,6 +88,7 @@ def run_all(
 
     timeout, book, known = checked_timeout(timeout), Path(book), chapters_of(Path(book))
     values = checked(list(names) or list(known), parameters or {}, known)
+    remove_abandoned(book)
     if out is None:
         for name in values:
             refuse_without_mirabest(known[name])
@@ -298,6 +306,7 @@ def execute(path: Path, parameters: Mapping[str, Any], *, timeout: float | None 
             progress_bar=False,
             request_save_on_cell_execute=False,
             execution_timeout=timeout,
+            shutdown_kernel="immediate",  # nothing in it is waited for, also when a signal ends all
         )
     return put_back(tidy(executed), stored)
 
@@ -369,8 +378,9 @@ def kernel_environment() -> Iterator[None]:
     # A user's own kernel called "python3" would otherwise be preferred to the one of this environment.
     values = KERNEL_ENVIRONMENT | {"JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
     values["RADIO_BNN_OFFLINE"] = os.environ.get("RADIO_BNN_OFFLINE", "1")
-    if data := os.environ.get("RADIO_BNN_DATA"):
-        values["RADIO_BNN_DATA"] = str(Path(data).expanduser().absolute())
+    # A kernel works inside the book, where a relative path would mean another place.
+    values |= {name: str(place) for name in PLACES if (place := named_place(name))}
+    values |= {"RADIO_BNN_CACHE": str(cache_folder()), "MPLCONFIGDIR": matplotlib_folder(cache_folder())}
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -379,6 +389,25 @@ def kernel_environment() -> Iterator[None]:
         for name in values:
             os.environ.pop(name)
         os.environ.update({name: before[name] for name in values if name in before})
+
+
+@cache
+def matplotlib_folder(parent: Path) -> str:
+    """A configuration folder of matplotlib for the chapters' kernels, in ``parent``, with its list of fonts.
+
+    It is a temporary one where ``parent`` cannot be written: matplotlib would warn into a chapter, and so it would
+    while it lists the fonts. A user's own settings do not change the figures.
+    """
+    folder = parent / "matplotlib"
+    try:
+        check_writable(folder, of="")
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="radio_bnn-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if not any(folder.glob("fontlist-*.json")):
+        ask = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(ask, env=os.environ | {"MPLCONFIGDIR": str(folder)}, capture_output=True, check=False)
+    return str(folder)
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
@@ -414,7 +443,12 @@ def copy_book(book: Path, out: Path) -> Path:
         raise ChapterError(f"{out} lies in {book}: name a folder outside the book")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "_toc.yml").is_file())):
         raise ChapterError(f"{out} exists and is not an earlier copy of the book: name a new or an empty folder")
-    shutil.copytree(book, out, ignore=NOT_COPIED, dirs_exist_ok=True)
+    check_writable(out, of="name another folder for the copy of the book")
+    try:
+        shutil.copytree(book, out, ignore=NOT_COPIED, dirs_exist_ok=True)
+    except shutil.Error as problem:  # a list of all files, each with its reason
+        reasons = [str(reason) for _, _, reason in problem.args[0]]
+        raise OSError(f"{out} cannot hold the book: {reasons[0]}; {len(reasons)} files were not copied") from problem
     return out
 
 

@@ -23,13 +23,15 @@ from radio_bnn.config import THERMOMETERS, Config, run_id
 from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
-from radio_bnn.files import CHECKOUT, is_checkout
+from radio_bnn.files import CHECKOUT, check_writable, is_checkout
 from radio_bnn.inference import sgmcmc
+from radio_bnn.inference.checkpoint import CheckpointError
 from radio_bnn.inference.likelihood import REJECTED, targets
 from radio_bnn.inference.predict import on_threads, predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
+from radio_bnn.progress import say
 from radio_bnn.runs import records
 from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder, packed, unpacked
 from radio_bnn.seeds import generator
@@ -72,9 +74,13 @@ def execute(
 ) -> Run:
     """Train ``config`` with one CPU thread, predict the scored sets, write the record into ``folder``, atomically.
 
-    ``keep_posterior`` also writes the trained network there, see ``posterior_record``.
+    ``keep_posterior`` also writes the trained network there, see ``posterior_record``. A checkpoint that is damaged, or
+    of other code or data, is not continued: a line says so, and the training starts again. Raises OSError, before the
+    training, for a folder that cannot be written.
     """
     checkpoint = cached_folder() / "unfinished" / f"{run_id(config.trained)}.pt"
+    check_writable(checkpoint.parent, of="set RADIO_BNN_CACHE to a folder that can")
+    check_writable(folder, of="name another folder for the records")
     before = start_of(config, device=device, progress=progress)
     started = time.perf_counter()
     trained, splits, logits = train_and_predict(
@@ -105,7 +111,12 @@ def train_and_predict(
     """
     splits = load_data(config)
     with one_thread():
-        trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
+        try:
+            trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
+        except CheckpointError as problem:
+            say(f"{problem.reason}: it is deleted, and the training starts again")
+            checkpoint.unlink(missing_ok=True)
+            trained = fit(config, splits, device=device, start_from=before, checkpoint=checkpoint, progress=progress)
         return trained, splits, predict_sets(trained, splits, progress=progress)
 
 

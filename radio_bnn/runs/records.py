@@ -29,7 +29,7 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.files import CHECKOUT, is_checkout, replacing
+from radio_bnn.files import CHECKOUT, is_checkout, named_place, replacing
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
@@ -223,8 +223,8 @@ def committed_folder() -> Path:
 
     Where the package is installed without one: a folder of its own among the user's data.
     """
-    if named := os.environ.get("RADIO_BNN_RESULTS"):
-        return Path(named)
+    if named := named_place("RADIO_BNN_RESULTS"):
+        return named
     if is_checkout(CHECKOUT):
         return CHECKOUT / "book" / "results"
     from platformdirs import user_data_path

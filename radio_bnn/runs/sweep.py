@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from radio_bnn.config import Config, run_id
-from radio_bnn.files import remove_abandoned
+from radio_bnn.files import NoRoomError, check_writable, no_room, remove_abandoned
 from radio_bnn.progress import bar
-from radio_bnn.runs import records
+from radio_bnn.runs import pool, records
 from radio_bnn.runs.execute import check_unchanged, execute, find_data
+from radio_bnn.runs.pool import Job
 from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
 
 Item = tuple[Config, str]
 Measure = Callable[[Posterior], Record]
-
-
-class Job(NamedTuple):
-    """What a worker does: ``function(*arguments)``, which returns records; ``name`` says which if it fails."""
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
 
 
 def run_queue(
@@ -43,8 +35,10 @@ def run_queue(
     ``measures[kind]`` makes that record of the posterior, which stays in the user's cache. ``workers`` processes on
     this machine, or the workers of a running dask ``scheduler`` (its address); a job uses one thread. A record is
     written as soon as it is made, and a worker keeps checkpoints and finished runs in its own cache: what was killed
-    continues at the next call. Raises ValueError for a kind that nothing measures; whatever ``find_data`` raises,
-    before the first run; RuntimeError, naming them, after all others are done, if some failed.
+    continues at the next call. A process that is killed is replaced and its job tried once more; an interrupt ends
+    them all. Raises, before the first run, ValueError for a kind that nothing measures, OSError for a folder that
+    cannot be written, whatever ``find_data`` raises; NoRoomError at once when a disk is full; RuntimeError, naming
+    them, after all others are done, if some failed.
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
@@ -52,28 +46,62 @@ def run_queue(
     if lacking:
         _prepare(lacking, folder, measures, scheduler)
     written, failed = [], {}
-    for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
-        jobs = jobs_of(records.missing(lacking, folder), measures)
-        for job, result in _results(jobs, what, workers, scheduler, show=progress):
-            if isinstance(result, Exception):
-                failed[job.name] = result
-            else:
-                written += _store(result, lacking, folder)
+    try:
+        for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
+            jobs = jobs_of(records.missing(lacking, folder), measures)
+            with closing(_results(jobs, what, workers, scheduler, show=progress)) as results:
+                for job, result in results:
+                    if isinstance(result, Exception):
+                        failed[job.name] = _unless_full(result)
+                    else:
+                        written += _store(result, lacking, folder)
+    except OSError as problem:
+        if not no_room(problem):
+            raise
+        said = str(problem) if isinstance(problem, NoRoomError) else f"no room in {folder} or {cached_folder()}"
+        raise NoRoomError(f"{said}; {len(written)} records stored: make room, the same call continues") from problem
+    finally:
+        if lacking:
+            _clean(folder)
     if failed:
-        reasons = "; ".join(f"{name}: {type(e).__name__}: {e}" for name, e in failed.items())
-        raise RuntimeError(f"{len(failed)} of {len(failed) + len(written)} failed, the others are stored: {reasons}")
+        raise RuntimeError(_summary(failed, len(written)))
     return written
 
 
+def _unless_full(problem: Exception) -> Exception:
+    """The error of a job, raised if every other one would end in it as well, after hours: a full disk."""
+    if no_room(problem):
+        raise problem
+    return problem
+
+
+def _summary(failed: Mapping[str, Exception], stored: int) -> str:
+    """What failed in one line, by reason: some hundred runs may fail for the same one."""
+    reasons: dict[str, list[str]] = {}
+    for name, problem in failed.items():
+        reasons.setdefault(" ".join(f"{type(problem).__name__}: {problem}".split()), []).append(name)
+    said = [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
+        for reason, names in reasons.items()
+    ]
+    return f"{len(failed)} of {len(failed) + stored} failed, the others are stored: {'; '.join(said)}"
+
+
 def _prepare(lacking: Sequence[Item], folder: Path, measures: Mapping[str, Measure], scheduler: str | None) -> None:
-    """Refuse what cannot be made before anything is, and remove what killed sweeps have left half written."""
+    """Refuse what cannot be made or kept before anything is, and remove what killed sweeps have left half written."""
     if unknown := {kind for _, kind in lacking} - {Run.kind, *measures}:
         known = ", ".join([Run.kind, *measures])
         raise ValueError(f"nothing makes records of kind {', '.join(sorted(unknown))}: choose from {known}")
     check_unchanged(folder)
+    check_writable(folder, of="name another folder for the records")
+    check_writable(cached_folder(), of="set RADIO_BNN_CACHE to a folder that can")
+    _clean(folder)
+    _find_data(sorted({config.data for config, _ in lacking}), scheduler)
+
+
+def _clean(folder: Path) -> None:
     for each in (folder, cached_folder()):
         remove_abandoned(each)
-    _find_data(sorted({config.data for config, _ in lacking}), scheduler)
 
 
 # What the workers do
@@ -160,16 +188,12 @@ def _results(
     """Every job with what it returned or raised, as they are done, behind a progress bar."""
     if jobs:
         done = _on_dask(jobs, scheduler) if scheduler else _on_processes(jobs, workers)
-        yield from bar(done, total=len(jobs), desc=what, show=show)
+        with closing(done):
+            yield from bar(done, total=len(jobs), desc=what, show=show)
 
 
 def _on_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(job.function, *job.arguments): job for job in jobs}
-        for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], error if error is not None else future.result()
+    return pool.results(jobs, workers)
 
 
 def _on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, Any]]:

@@ -14,7 +14,7 @@ from scenarios import images, splits
 from radio_bnn.config import Config
 from radio_bnn.data import validation_halves
 from radio_bnn.evaluation import metrics
-from radio_bnn.inference import train
+from radio_bnn.inference import checkpoint, train
 from radio_bnn.inference.predict import predict
 from radio_bnn.inference.train import Fit, fit, learning_rate_factor
 from radio_bnn.seeds import generator
@@ -100,7 +100,7 @@ def test_a_killed_training_leaves_a_whole_checkpoint_and_continues(tmp_path):
     reached = content["epoch"]
     assert content["config"] == config.to_dict() and reached >= 1
     restored = train.start(config, device="cpu")
-    train._restore(restored, path)
+    train._restore(restored, path, checkpoint.subject(config, SPLITS))
     again = train.start(config, device="cpu")
     for _ in range(reached):
         one_epoch(again)

@@ -12,7 +12,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from radio_bnn import files
 from radio_bnn.cli import main
+from radio_bnn.paper import chapters
 from radio_bnn.paper.chapters import ChapterError, chapters_of, check, fit, kernel_environment, read_parameters, run_all
 
 PARAMETERS = (
@@ -342,6 +344,58 @@ def test_the_kernel_environment_is_put_back(monkeypatch):
         assert os.environ["RADIO_BNN_DATA"] == str(Path.cwd() / "data")
         assert os.environ["TQDM_DISABLE"] == "1"
     assert dict(os.environ) == before
+
+
+def test_places_mean_the_same_to_a_kernel_that_works_inside_the_book(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chapters, "matplotlib_folder", lambda parent: str(parent / "matplotlib"))
+    monkeypatch.setenv("RADIO_BNN_RESULTS", "results")
+    monkeypatch.setenv("RADIO_BNN_DATA", "~/data")
+    for variable, named in {"RADIO_BNN_CACHE": "cache", "XDG_CACHE_HOME": "xdg"}.items():
+        monkeypatch.delenv("RADIO_BNN_CACHE", raising=False)
+        monkeypatch.setenv(variable, named)
+        with kernel_environment():
+            assert os.environ["RADIO_BNN_RESULTS"] == str(tmp_path / "results")
+            assert os.environ["RADIO_BNN_DATA"] == str(tmp_path / "home" / "data")
+            assert Path(os.environ["RADIO_BNN_CACHE"]).is_absolute()
+            assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(os.environ["RADIO_BNN_CACHE"])
+    monkeypatch.setenv("RADIO_BNN_RESULTS", "~nosuchuser/results")
+    with pytest.raises(ValueError, match="RADIO_BNN_RESULTS=~nosuchuser/results: there is no such home"):
+        kernel_environment().__enter__()
+
+
+def test_matplotlib_says_nothing_about_a_cache_that_cannot_be_written(book, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file" / "config"))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "file" / "cache"))
+    drawn = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nprint(plt.matplotlib.get_cachedir())"
+    nbformat.write(notebook(drawn), book / "good.ipynb")
+    run_all(["good"], book=book)
+    cells = nbformat.read(book / "good.ipynb", as_version=4).cells
+    assert [o.get("name", o.output_type) for o in cells[-1].outputs] == ["stdout", "display_data"]
+    assert list(Path(printed(book / "good.ipynb").strip()).glob("fontlist-*.json")), "listed before the kernel starts"
+
+
+def test_a_copy_that_lacks_files_is_one_line(book, tmp_path):
+    names = ("a.md", "b.md", "c.md")
+    for name in names:
+        (book / name).symlink_to("nowhere")
+    says = r"copy cannot hold the book: .*No such file.*; 3 files were not copied$"
+    with pytest.raises(OSError, match=says) as found:
+        run_all(["good"], book=book, out=tmp_path / "copy")
+    assert sum(name in str(found.value) for name in names) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/copy cannot be written \(Not a directory\): name another folder"):
+        run_all(["good"], book=book, out=tmp_path / "file" / "copy")
+
+
+def test_what_a_killed_runner_left_half_written_is_removed(book):
+    left = book / f"good.ipynb.{files.HOST}.{2**22 + 1}.{'0' * 16}.partial"
+    left.write_text("{")
+    run_all(["good"], book=book)
+    assert not left.exists()
 
 
 def test_help_is_found_and_usage_errors_exit_with_2(capsys):

@@ -12,7 +12,7 @@ from radio_bnn import files
 from radio_bnn.config import HISTORY, N_FOLDS, Config, run_id
 from radio_bnn.data.folds import committed_names
 from radio_bnn.evaluation import metrics
-from radio_bnn.inference import train
+from radio_bnn.inference import checkpoint, train
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.layers import posterior as weights
@@ -276,6 +276,45 @@ def test_an_interrupted_training_continues_for_another_number_of_samples(world, 
     assert epochs == [*range(11), 10, 11]
     whole = run(replace(CONFIG, epochs=12))
     np.testing.assert_array_equal(few.arrays["difference_test"], whole.arrays["difference_test"][:2])
+
+
+@pytest.mark.parametrize("how", ["other code", "a flipped bit"])
+def test_a_finished_checkpoint_that_is_stale_or_damaged_is_no_measurement(world, monkeypatch, capsys, how):
+    """The training was done and its record not yet written; then the code changed, or a bit of the disk."""
+    epochs, epoch, predict = [], train._epoch, execute.predict_sets
+    monkeypatch.setattr(train, "_epoch", lambda t, *rest: epochs.append(t.epoch) or epoch(t, *rest))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(execute, "predict_sets", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.setattr(execute, "predict_sets", predict)
+    [kept] = (world / "cache" / "results" / "unfinished").iterdir()
+    if how == "other code":
+        monkeypatch.setattr(checkpoint, "CODE", "another objective")
+    else:
+        flipped = bytearray(kept.read_bytes())
+        flipped[len(flipped) // 2] ^= 1
+        kept.write_bytes(flipped)
+    run()
+    assert epochs == [0, 0] and not kept.exists()
+    says = {"other code": "belongs to another code", "a flipped bit": "cannot be read (damaged: its sha256 differs)"}
+    line = f"checkpoint {kept.name} {says[how]}: it is deleted, and the training starts again\n"
+    assert capsys.readouterr().err == line
+
+
+def interrupted(*a, **k):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["RADIO_BNN_CACHE", "folder"])
+def test_a_place_that_cannot_be_written_is_found_before_the_training(world, monkeypatch, place):
+    (world / "file").touch()
+    monkeypatch.setattr(execute, "fit", lambda *a, **k: pytest.fail("trained"))
+    folder = world / "file" / "out" if place == "folder" else world / "out"
+    if place != "folder":
+        monkeypatch.setenv(place, str(world / "file" / "cache"))
+    with pytest.raises(OSError, match=r"cannot be written \(Not a directory\): "):
+        execute.execute(CONFIG, folder, device="cpu", progress=False)
 
 
 def test_the_seconds_of_the_runs_of_a_path_are_not_those_of_its_last(world, clock, monkeypatch):

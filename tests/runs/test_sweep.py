@@ -1,5 +1,6 @@
 """Queues through processes and through a real dask cluster give the same records, whatever is killed on the way."""
 
+import errno
 import os
 import signal
 import time
@@ -10,9 +11,11 @@ import pytest
 
 from radio_bnn.config import Config, run_id
 from radio_bnn.data import mirabest
+from radio_bnn.files import NoRoomError
 from radio_bnn.paper import protocol
 from radio_bnn.paper.protocol import Objective
 from radio_bnn.runs import records, sweep
+from radio_bnn.runs.pool import WorkerKilledError
 from radio_bnn.runs.records import Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
@@ -170,6 +173,70 @@ def test_what_killed_sweeps_left_half_written_is_removed_before_the_next(cache, 
     sweep.run_queue([(SHORT, "run")], tmp_path / "out", progress=False)
     for folder in folders:
         assert [path.name for path in folder.glob("*.partial")] == ["new.json.2.partial"]
+
+
+def untouched(*a):
+    pytest.fail("a run was started")
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/below", "/proc/nowhere"])
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_run(cache, tmp_path, monkeypatch, place):
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(sweep, "_on_processes", untouched)
+    with pytest.raises(OSError, match=r"cannot be written \(.*\): name another folder for the records$"):
+        sweep.run_queue([(SHORT, "run")], tmp_path / place, progress=False)
+    monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / place))
+    with pytest.raises(OSError, match=r"cannot be written \(.*\): set RADIO_BNN_CACHE to a folder that can$"):
+        sweep.run_queue([(SHORT, "run")], tmp_path / "out", progress=False)
+
+
+def test_an_interrupt_keeps_what_is_finished_and_the_next_call_makes_the_rest(world, monkeypatch):
+    """The third run is finished in the cache of its worker, and was not yet stored."""
+    trained, original = [], sweep.execute
+
+    def interrupted(jobs, workers):
+        yield jobs[0], jobs[0].function(*jobs[0].arguments)
+        jobs[2].function(*jobs[2].arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "execute", lambda c, *a, **k: trained.append(c.seed) or original(c, *a, **k))
+    monkeypatch.setattr(sweep, "_on_processes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run_queue(QUEUE, world / "out", progress=False)
+    assert list(runs(world / "out")) == [run_id(QUEUE[0][0])] and trained == [0, 2]
+    monkeypatch.setattr(sweep, "_on_processes", here)
+    assert len(sweep.run_queue(QUEUE, world / "out", progress=False)) == 3
+    assert runs(world / "out").keys() == ids(QUEUE) and sorted(trained) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(errno.ENOSPC, "No space left on device"), NoRoomError("no room for the checkpoint")],
+    ids=["a record", "a checkpoint"],
+)
+def test_a_full_disk_ends_a_sweep_at_once_in_one_line(world, monkeypatch, problem):
+    """What a hundred runs would each find out after hours."""
+
+    def full(jobs, workers):
+        yield jobs[0], jobs[0].function(*jobs[0].arguments)
+        yield jobs[1], problem
+        pytest.fail("and goes on")
+
+    monkeypatch.setattr(sweep, "_on_processes", full)
+    with pytest.raises(NoRoomError, match=r"^no room .*; 1 records stored: make room, the same call continues$"):
+        sweep.run_queue(QUEUE, world / "out", progress=False)
+    assert list(runs(world / "out")) == [run_id(QUEUE[0][0])]
+
+
+def test_many_runs_that_fail_alike_are_one_reason(world, monkeypatch):
+    def dead(jobs, workers):
+        yield from [(job, WorkerKilledError("its worker died 2 times")) for job in jobs]
+
+    monkeypatch.setattr(sweep, "_on_processes", dead)
+    with pytest.raises(RuntimeError) as found:
+        sweep.run_queue([(replace(SHORT, seed=seed), "run") for seed in range(60)], world / "out", progress=False)
+    assert str(found.value).startswith("60 of 60 failed, the others are stored: ")
+    assert str(found.value).endswith(" and 57 more: WorkerKilledError: its worker died 2 times")
 
 
 def test_changed_code_is_refused_before_anything_is_trained(cache, tmp_path, monkeypatch):

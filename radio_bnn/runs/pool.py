@@ -1,0 +1,154 @@
+"""A pool of worker processes that stops when it is told to, dies with its parent and outlives its dead.
+
+``concurrent.futures`` gives up all jobs when one worker is killed, and its workers train on when their parent is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, resource_tracker
+from typing import Any, NamedTuple
+
+CONTEXT = multiprocessing.get_context("spawn")
+TRIES = 2
+HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+class Job(NamedTuple):
+    """What a worker does: ``function(*arguments)``, which returns records; ``name`` says which if it fails."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class WorkerKilledError(RuntimeError):
+    """A job was tried twice, and its worker was killed each time."""
+
+
+class _Worker:
+    """A process that does one job after the other, and the pipe to it, which ends when the process does."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_work, args=(theirs,), daemon=True)
+        try:
+            with _no_interrupt():
+                self.process.start()
+            theirs.close()
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> int:
+        """End it, whatever it does, and return its exit code; what it was writing is whole or not there."""
+        self.connection.close()
+        if self.process.pid is None:
+            return 0
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode
+
+
+def results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
+    """Every job with what it returned or raised, as they are done, by ``workers`` processes.
+
+    A job whose worker is killed is tried once more, in a new one, and then given up as WorkerKilledError; no other is
+    touched. When the iteration ends, also by an error or an interrupt, no worker is left.
+    """
+    waiting = deque((job, 1) for job in jobs)
+    busy: dict[connection.Connection, tuple[_Worker, Job, int]] = {}
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                job, tries = waiting.popleft()
+                worker = idle.pop() if idle else _Worker()
+                busy[worker.connection] = worker, job, tries
+                _send(worker, job)
+            for end in connection.wait(list(busy)):
+                worker, job, tries = busy.pop(end)
+                try:
+                    outcome = pickle.loads(end.recv_bytes())
+                except (EOFError, OSError):
+                    code = worker.kill()
+                    if tries < TRIES:
+                        waiting.appendleft((job, tries + 1))
+                    else:
+                        yield job, WorkerKilledError(_how(code))
+                else:
+                    idle.append(worker)
+                    yield job, outcome
+    finally:
+        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
+            worker.kill()
+
+
+def _send(worker: _Worker, job: Job) -> None:
+    """Give a job to a worker; one that cannot be sent as the error that says so, which the worker then returns."""
+    try:
+        message = pickle.dumps((job.function, job.arguments))
+    except Exception as problem:
+        message = pickle.dumps((_refuse, (f"{type(problem).__name__}: {problem}",)))
+    with suppress(OSError):  # the worker has been killed: its pipe ends, and whoever waits for the answer sees that
+        worker.connection.send_bytes(message)
+
+
+def _refuse(reason: str) -> None:
+    raise ValueError(f"it cannot be sent to a worker: {reason}")
+
+
+def _how(code: int) -> str:
+    ended = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit status {code}"
+    memory = ", which is how a lack of memory ends it" if ended == "SIGKILL" else ""
+    return f"its worker died {TRIES} times (by {ended}{memory}), so it is left out"
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """What starts in this scope never gets a Ctrl-C: a terminal sends it to all, and the parent decides."""
+    resource_tracker.ensure_running()  # which would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# In the worker
+
+
+def _work(pipe: connection.Connection) -> None:
+    """Do what comes through the pipe until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    with suppress(EOFError, OSError):  # the parent has ended
+        while True:
+            pipe.send_bytes(_outcome(pipe.recv_bytes()))
+
+
+def _end_with(parent: int) -> None:
+    """Wait for the end of the parent, however it ends, and end as well, in the middle of whatever is done."""
+    connection.wait([parent])
+    os._exit(1)
+
+
+def _outcome(message: bytes) -> bytes:
+    """What the function of a job returns or raises, pickled; of an error that does not survive that its words."""
+    try:
+        function, arguments = pickle.loads(message)
+        return pickle.dumps(function(*arguments))
+    except Exception as problem:
+        with suppress(Exception):
+            kept = pickle.dumps(problem)
+            pickle.loads(kept)
+            return kept
+        return pickle.dumps(RuntimeError(f"{type(problem).__name__}: {problem}"))

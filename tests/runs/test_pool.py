@@ -1,0 +1,133 @@
+"""The pool replaces a dead worker, tries its job once more, and leaves nobody behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from radio_bnn.runs import pool
+from radio_bnn.runs.pool import Job, WorkerKilledError, results
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def killed(n: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_once(marker: Path) -> str:
+    """Dies the first time, so that only the second try can answer."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "the second try"
+
+
+def ended(status: int) -> None:
+    os._exit(status)
+
+
+class Odd(Exception):  # noqa: N818
+    """An error that pickle cannot make again."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def odd(n: int) -> None:
+    raise Odd(n, n)
+
+
+def forever(pid_file: Path) -> None:
+    pid_file.with_suffix(".new").write_text(str(os.getpid()))
+    pid_file.with_suffix(".new").rename(pid_file)
+    threading.Event().wait()
+
+
+def jobs(function, *arguments) -> list[Job]:
+    return [Job(f"{function.__name__} {argument}", function, (argument,)) for argument in arguments]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has asked how it ended does not."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def until(condition) -> None:
+    """Wait for an event that nothing announces; a test that hangs here has failed."""
+    while not condition():
+        time.sleep(0.02)
+
+
+def test_every_job_is_done_once_by_few_processes():
+    found = {job.name: value for job, value in results(jobs(square, *range(7)), 2)}
+    assert found == {f"square {n}": n * n for n in range(7)}
+    assert not multiprocessing.active_children()
+
+
+def test_a_dead_worker_is_replaced_and_only_its_job_is_tried_again(tmp_path):
+    dying = [*jobs(killed_once, tmp_path / "a"), *jobs(killed, 0), *jobs(ended, 3)]
+    found = {job.name: value for job, value in results([*jobs(square, 1, 2), *dying, *jobs(square, 3)], 2)}
+    assert [found[f"square {n}"] for n in (1, 2, 3)] == [1, 4, 9]
+    assert found[f"killed_once {tmp_path / 'a'}"] == "the second try"
+    assert isinstance(found["killed 0"], WorkerKilledError)
+    assert "its worker died 2 times (by SIGKILL, which is how a lack of memory ends it)" in str(found["killed 0"])
+    assert "died 2 times (by exit status 3)" in str(found["ended 3"])
+
+
+def test_what_a_job_raises_is_its_result_also_where_pickle_fails():
+    local = lambda n: n  # noqa: E731
+    found = {job.function: value for job, value in results([*jobs(odd, 2), *jobs(local, 1), *jobs(square, 2)], 1)}
+    assert type(found[odd]) is RuntimeError and str(found[odd]) == "Odd: 2 and 2"
+    assert type(found[local]) is ValueError and "cannot be sent to a worker" in str(found[local])
+    assert found[square] == 4
+
+
+def test_an_interrupt_ends_the_workers_in_the_middle_of_their_jobs(tmp_path):
+    files = [tmp_path / "0", tmp_path / "1"]
+
+    def interrupt(ends):
+        until(lambda: all(file.exists() for file in files))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pool.connection, "wait", interrupt)
+        list(results(jobs(forever, *files), 2))
+    assert not any(alive(int(file.read_text())) for file in files) and not multiprocessing.active_children()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from test_pool import forever, jobs
+from radio_bnn.runs.pool import results
+if __name__ == "__main__":
+    list(results(jobs(forever, *map(Path, sys.argv[1:])), 2))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_workers_end_with_their_parent_however_it_ends(tmp_path, number):
+    files = [tmp_path / "0", tmp_path / "1"]
+    (tmp_path / "parent.py").write_text(PARENT)
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, str(tmp_path / "parent.py"), *map(str, files)]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as parent:
+        until(lambda: all(file.exists() for file in files))
+        parent.send_signal(number)
+    pids = [int(file.read_text()) for file in files]
+    until(lambda: not any(map(alive, pids)))
