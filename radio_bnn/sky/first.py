@@ -40,7 +40,7 @@ class First:
             raise ValueError("fetching from FIRST needs astroquery: pip install 'radio-bnn[first]'")
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def sky(self, ra: float, dec: float) -> Sky:
+    def around(self, ra: float, dec: float) -> Sky:
         """The image around a position (deg ICRS), from the folder or fetched into it.
 
         Raises ``Unusable`` where FIRST has none or did not answer, or where ``RADIO_BNN_OFFLINE`` forbids to ask.

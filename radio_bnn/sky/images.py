@@ -9,11 +9,14 @@ that one NaN does not spread over the image; that package would bring a dozen ot
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 from scipy.ndimage import map_coordinates
 
 from radio_bnn.data.cutouts import MAX_PIXELS, RAW_SIZE, Unusable, missing_share, network_input, with_signal
@@ -29,6 +32,7 @@ WIDEST_PIXEL = RAW_SIZE * PIXEL_ARCSEC / 10
 BLENDED_SHARE = 0.1  # 17 % of MiraBest's galaxies have more of their light elsewhere
 FWHM = np.sqrt(8 * np.log(2))  # over the standard deviation of a Gaussian
 ARCSEC = np.degrees(1) * 3600
+WCS_NUMBER = re.compile(r"CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|(CD|PC)\d_\d")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +63,14 @@ class Beam(NamedTuple):
 
 def celestial_wcs(header: Mapping) -> Any:
     """The celestial part of a header's WCS, or None if it has none; raises ``Unusable`` for one that is wrong."""
-    import warnings
-
     from astropy.wcs import WCS
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about keywords that it mends
+            for name in header:
+                if WCS_NUMBER.fullmatch(name) and not _is_number(header[name]):
+                    raise ValueError(f"{name} is {header[name]!r}, expected a number")  # which wcslib leaves out
             wcs = WCS(header).celestial
             return wcs if wcs.naxis == 2 and wcs.has_celestial else None
     except Exception as error:  # whatever a header holds
@@ -173,8 +178,9 @@ def _jacobian(wcs: Any, x: float, y: float) -> np.ndarray:
 def _scale(jacobian: np.ndarray, said: float | None) -> float:
     """The root of a pixel's area, arcsec."""
     scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
-    if not 0 < scale < WIDEST_PIXEL:
-        raise Unusable(f'pixels of {scale:.3g}", expected between 0 and {WIDEST_PIXEL:g}": is the WCS right?')
+    if not (0 < scale < WIDEST_PIXEL and np.linalg.cond(jacobian) < 100):
+        sides = " x ".join(f'{side:.3g}"' for side in np.hypot(*jacobian))
+        raise Unusable(f'pixels of {sides}, expected squares or nearly, below {WIDEST_PIXEL:g}": is the WCS right?')
     if said and abs(scale - said) > SCALE_TOLERANCE:
         raise Unusable(f'pixels of {scale:.4g}" by its WCS and of {said:g}" by you: leave out what is wrong')
     return scale
@@ -190,12 +196,16 @@ def _beam(header: Mapping) -> Beam | None:
     values = [header.get("BMAJ"), header.get("BMIN", header.get("BMAJ")), header.get("BPA", 0.0)]
     if values[0] is None:
         return None
-    if not all(isinstance(value, int | float) for value in values):
+    if not all(map(_is_number, values)):
         raise Unusable(f"the beam of its header (BMAJ, BMIN, BPA) is {values}, expected three numbers, in degrees")
     major, minor, angle = values[0] * 3600, values[1] * 3600, np.radians(values[2])
     if not (0 < minor <= major < np.inf and np.isfinite(angle)):
         return None  # a placeholder
     return Beam(major, minor, angle)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kernel(beam: Beam | None, scale: float) -> np.ndarray | None:
@@ -273,13 +283,20 @@ def _interpolated(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray
 
 
 def _convolved(image: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The image under a Gaussian of this covariance (x, y; pixels squared); NaN and the outside count for nothing."""
-    from astropy.convolution import Gaussian2DKernel, convolve_fft
+    """The image under a Gaussian of this covariance (x, y; pixels squared); NaN and the outside count for nothing.
 
-    variance, axes = np.linalg.eigh(spread)
-    across, along = np.sqrt(np.maximum(variance, 1e-4))
-    kernel = Gaussian2DKernel(along, across, np.arctan2(axes[1, 1], axes[0, 1]), mode="oversample")
-    border = max(kernel.shape) // 2
-    framed = np.pad(image, border, constant_values=np.nan)
-    found = convolve_fft(framed, kernel, nan_treatment="interpolate", preserve_nan=True, allow_huge=True)
-    return found[border:-border, border:-border]
+    By the Gaussian's own Fourier transform: a sampled kernel is wrong where it is narrow, as along a line.
+    """
+    border = 4 * int(np.ceil(np.sqrt(spread.trace())))
+    shape = tuple(next_fast_len(n + border, real=True) for n in image.shape)
+    ky, kx = fftfreq(shape[0])[:, None], rfftfreq(shape[1])
+    (xx, xy), (_, yy) = spread
+    transfer = np.exp(-2 * np.pi**2 * (xx * kx**2 + 2 * xy * kx * ky + yy * ky**2))
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        return irfft2(rfft2(values, shape) * transfer, shape)[: image.shape[0], : image.shape[1]]
+
+    known = ~np.isnan(image)
+    found = np.full(image.shape, np.nan)
+    found[known] = smooth(np.where(known, image, 0.0))[known] / smooth(known.astype(float))[known]
+    return found

@@ -1,4 +1,4 @@
-"""What was named on the command line or handed to ``classify``, one source after the other, each read when it is due."""
+"""What was named on the command line or handed to ``classify``, one source after another, read when it is due."""
 
 from __future__ import annotations
 
@@ -122,10 +122,9 @@ def sources(
         path = None if tables else Path(catalogue).expanduser()
         table = tables[0] if tables else catalogues.read_table(path)
         found = catalogues.catalogue(table, ra=ra, dec=dec, name=name, where=str(path or "the table"))
-    if image is not None:
-        return Sources(found, _Mosaic(found, Mosaic(Path(image).expanduser())), pixel_scale)
     folder = cache_folder() / "first" if cache is None else Path(cache).expanduser()
-    return Sources(found, _First(found, First(folder, timeout)), pixel_scale)
+    images = First(folder, timeout) if image is None else Mosaic(Path(image).expanduser())
+    return Sources(found, _Placed(found, images), pixel_scale)
 
 
 @dataclass(frozen=True)
@@ -155,35 +154,18 @@ class _Arrays:
 
 
 @dataclass(frozen=True)
-class _Mosaic:
+class _Placed:
     found: Catalogue
-    mosaic: Mosaic
+    images: Mosaic | First
 
     def what(self, k: int) -> str:
         return ""
 
     def read(self, k: int) -> tuple[Sky | np.ndarray, At]:
-        return self.mosaic.sky, _placed(self.found, k)
-
-
-@dataclass(frozen=True)
-class _First:
-    found: Catalogue
-    first: First
-
-    def what(self, k: int) -> str:
-        return ""
-
-    def read(self, k: int) -> tuple[Sky | np.ndarray, At]:
-        at = _placed(self.found, k)
-        return self.first.sky(*at), at
-
-
-def _placed(found: Catalogue, k: int) -> tuple[float, float]:
-    at = float(found.ra[k]), float(found.dec[k])
-    if not np.isfinite(at).all():
-        raise Unusable("its row has no valid position: expected degrees, or a sexagesimal text")
-    return at
+        at = float(self.found.ra[k]), float(self.found.dec[k])
+        if not np.isfinite(at).all():
+            raise Unusable("its row has no valid position: expected degrees, or a sexagesimal text")
+        return self.images.around(*at), at
 
 
 def _input_or_sky(pixels: np.ndarray) -> Sky | np.ndarray:
@@ -200,11 +182,7 @@ def _is_table(given: Any) -> bool:
 
 def _are_arrays(inputs: Any) -> bool:
     several = inputs if isinstance(inputs, list | tuple) else [inputs]
-    return (
-        bool(several)
-        and all(np.ndim(x) >= 2 for x in several if not isinstance(x, str | Path))
-        and not any(isinstance(x, str | Path) for x in several)
-    )
+    return bool(several) and all(getattr(x, "ndim", 0) >= 2 for x in several)
 
 
 def _of_arrays(inputs: Any, pixel_scale: float | None) -> Sources:
