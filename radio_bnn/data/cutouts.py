@@ -217,7 +217,7 @@ def _whole_file(path: Path) -> bytes:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Unusable(f"not a complete FITS image, truncated or damaged ({_line(error)})") from error
     if len(data) > MAX_BYTES:
-        raise Unusable(f"it holds more than {MAX_BYTES:.2g} bytes, too many for a cutout; cut it out first")
+        raise Unusable(f"it holds more than {MAX_BYTES >> 20} MiB, too many for a cutout; cut it out first")
     return data
 
 

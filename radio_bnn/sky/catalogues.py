@@ -193,7 +193,7 @@ class _Part:
 def _opened(path: Path) -> Any:
     from astropy.io import fits
 
-    return fits.open(path, memmap=True, lazy_load_hdus=True)
+    return fits.open(path)  # memory-mapped; asked for by name, it refuses pixels that are scaled
 
 
 def _quietly() -> Any:
