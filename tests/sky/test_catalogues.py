@@ -59,9 +59,8 @@ def test_a_column_of_sexagesimal_degrees_says_so_by_its_unit():
 
 @pytest.mark.parametrize("name", ["a.ecsv", "a.csv", "a.fits", "a.vot", "a.txt", "a.dat"])
 def test_any_table_that_astropy_reads(tmp_path, name):
-    Table({"Source_Name": ["a", "b c", "d"], "RA": RA, "DEC": DEC}).write(
-        tmp_path / name, format="ascii.basic" if name[-3:] in ("txt", "dat") else None
-    )
+    table = Table({"Source_Name": ["a", "b c", "d"], "RA": RA, "DEC": DEC})
+    table.write(tmp_path / name, format={"vot": "votable", "txt": "ascii.basic", "dat": "ascii.basic"}.get(name[2:]))
     found = catalogue(read_table(tmp_path / name))
     assert found.name == ["a", "b c", "d"]
     np.testing.assert_allclose(found.ra, RA, atol=1e-6)

@@ -1,7 +1,8 @@
-"""Files, arrays, a mosaic and a catalogue: every source in its order, every bad one in one line, nothing read too early."""
+"""Files, arrays, a mosaic, a catalogue: each source in its order, a bad one in one line, nothing read too early."""
 
 import gzip
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -137,12 +138,9 @@ def test_a_bad_file_is_one_line_and_the_others_go_on(tmp_path):
     found = {source.name: source for source in sources(paths)}
     assert found.keys() == messages.keys()
     for path, (name, source) in zip(paths, found.items(), strict=True):
-        pytest.importorskip("re")
         assert source.message == "" or source.message.startswith(f"{path}: "), name
         assert "\n" not in source.message
         assert (source.image is None) == (name != "whole"), name
-        import re
-
         assert re.search(messages[name], source.message), (name, source.message)
     assert found["nan"].flags == ("missing_data",) and found["constant"].flags == ("no_signal",)
 
