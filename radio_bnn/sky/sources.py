@@ -100,28 +100,22 @@ def sources(
     """The sources of files, arrays, a catalogue or positions; no pixels are read yet.
 
     ``inputs``: paths of FITS and PNG cutouts, of folders of them, globs, lists (.txt, a path a line); an array (H, W)
-    or (N, H, W), or several (H, W); or a table, as for ``catalogue``. Arrays and PNG of 150 x 150 pixels of 8 bits
-    count as inputs of the network already. ``catalogue``: a table, or the path of one that astropy reads, its columns
-    ``ra``, ``dec``, ``name`` found by the usual names; ``positions``: see ``catalogues.positions``. Both are cut out of
-    ``image``, a FITS mosaic, or fetched from FIRST into the folder ``cache``. ``pixel_scale``: arcsec, of images that
-    don't say it. Raises ``ValueError`` or ``OSError`` for a call that can't give any source.
+    or (N, H, W), or several (H, W), of which 150 x 150 pixels of 8 bits count as inputs of the network already; or a
+    table. ``catalogue``: a table, or the path of one that astropy reads, its columns ``ra``, ``dec``, ``name`` found by
+    the usual names; ``positions``: see ``catalogues.positions``. Both are cut out of ``image``, a FITS mosaic, or
+    fetched from FIRST into the folder ``cache``. ``pixel_scale``: arcsec, of images that don't say it.
+    Raises ``ValueError`` or ``OSError`` for a call that can't give any source.
     """
     if pixel_scale is not None and not 0 < pixel_scale < np.inf:
         raise ValueError(f"the pixel scale is {pixel_scale}, expected arcsec, more than 0")
-    tables = [given for given in (inputs, catalogue) if _is_table(given)]
-    files = None if _is_table(inputs) else inputs
     if sum(given is not None for given in (inputs, catalogue, positions)) != 1:
         raise ValueError("expected one of three: cutouts, a catalogue, or positions")
-    if files is not None:
+    if inputs is not None and not _is_table(inputs):
         if any(given is not None for given in (image, ra, dec, name)):
             raise ValueError("a mosaic and its columns go with a catalogue or positions, not with cutouts")
-        return _of_arrays(files, pixel_scale) if _are_arrays(files) else _of_files(files, pixel_scale)
-    if positions is not None:
-        found = catalogues.positions(positions)
-    else:
-        path = None if tables else Path(catalogue).expanduser()
-        table = tables[0] if tables else catalogues.read_table(path)
-        found = catalogues.catalogue(table, ra=ra, dec=dec, name=name, where=str(path or "the table"))
+        return _of_arrays(inputs, pixel_scale) if _are_arrays(inputs) else _of_files(inputs, pixel_scale)
+    table = inputs if catalogue is None else catalogue
+    found = catalogues.positions(positions) if table is None else _catalogue(table, ra=ra, dec=dec, name=name)
     folder = cache_folder() / "first" if cache is None else Path(cache).expanduser()
     images = First(folder, timeout) if image is None else Mosaic(Path(image).expanduser())
     return Sources(found, _Placed(found, images), pixel_scale)
@@ -178,6 +172,13 @@ def _is_input(pixels: np.ndarray) -> bool:
 
 def _is_table(given: Any) -> bool:
     return hasattr(given, "colnames")
+
+
+def _catalogue(given: Any, **columns: str | None) -> Catalogue:
+    if _is_table(given):
+        return catalogues.catalogue(given, **columns)
+    path = Path(given).expanduser()
+    return catalogues.catalogue(catalogues.read_table(path), **columns, where=str(path))
 
 
 def _are_arrays(inputs: Any) -> bool:
