@@ -124,7 +124,8 @@ def as_pixels(data: Any) -> np.ndarray:
     pixels = np.asarray(data.data if masked is not None else data)
     if not (np.issubdtype(pixels.dtype, np.integer) or np.issubdtype(pixels.dtype, np.floating)):
         raise Unusable(f"the pixels are of type {pixels.dtype}, expected real numbers")
-    pixels = pixels.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is one; what overflows is infinite
+        pixels = pixels.astype(np.float64)
     if masked is not None:
         pixels[masked] = np.nan
     found = pixels.squeeze()
@@ -171,6 +172,8 @@ def read_png(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # of PIL's own limit, which is higher
             with Image.open(path, formats=["PNG"]) as image:
                 check_size(image.size[::-1])
+                image.verify()  # its checksums, which reading the pixels leaves out
+            with Image.open(path, formats=["PNG"]) as image:
                 mode, pixels = image.mode, np.array(image)
     except Unusable:
         raise

@@ -263,39 +263,47 @@ def test_an_image_in_an_extension_is_found(tmp_path, raw, hdu):
     assert np.array_equal(read_cutout(path), preprocess(raw))
 
 
-@pytest.fixture
-def packed(tmp_path, raw):
-    path = tmp_path / "a.fits.gz"
-    path.write_bytes(gzip.compress(save_fits(tmp_path / "a.fits", np.rint(raw).astype(np.float32)).read_bytes()))
-    return path
-
-
-def test_no_flipped_bit_of_a_gzip_gives_another_image(packed):
-    content, truth = packed.read_bytes(), read_cutout(packed)
+@pytest.mark.parametrize("name", ["a.fits.gz", "a.png"])
+def test_no_flipped_bit_gives_another_image(tmp_path, raw, name):
+    path = tmp_path / name
+    if name == "a.png":
+        Image.fromarray(preprocess(raw)).save(path)
+    else:
+        path.write_bytes(gzip.compress(save_fits(tmp_path / "a.fits", raw.astype(np.float32)).read_bytes()))
+    content, truth = path.read_bytes(), read_cutout(path)
     rng = np.random.default_rng(0)
     refused = 0
-    for place in rng.integers(0, len(content), 40):
+    for place in rng.integers(0, len(content), 30):
         damaged = bytearray(content)
         damaged[place] ^= 1 << rng.integers(8)
-        packed.write_bytes(damaged)
+        path.write_bytes(damaged)
         try:
-            assert np.array_equal(read_cutout(packed), truth)  # a bit of gzip's header, of the time it was made
+            assert np.array_equal(read_cutout(path), truth)  # a bit of gzip's header, of the time it was made
         except ValueError as error:
             refused += 1
-            assert "\n" not in str(error) and str(packed) in str(error)
-    assert refused > 35
+            assert "\n" not in str(error) and str(path) in str(error)
+    assert refused >= 28
 
 
-@pytest.mark.parametrize("keyword", ["CHECKSUM", "DATASUM"])
-def test_checksums_of_fits_are_honoured(tmp_path, raw, keyword):
+@pytest.mark.parametrize("checksum", [True, "datasum"])
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_checksums_of_fits_are_honoured(tmp_path, raw, kind, checksum):
     path = tmp_path / "a.fits"
-    fits.PrimaryHDU(raw.astype(np.float32)).writeto(path, checksum=True if keyword == "CHECKSUM" else "datasum")
-    assert np.array_equal(read_cutout(path), preprocess(raw.astype(np.float32)))
+    image = np.rint(np.nan_to_num(raw)).astype(np.int32)
+    fits.HDUList([fits.PrimaryHDU(), kind(image)]).writeto(path, checksum=checksum)
+    assert np.array_equal(read_cutout(path), preprocess(image))
     content = bytearray(path.read_bytes())
-    content[100_000] ^= 4
+    content[2 * len(content) // 3] ^= 4
     path.write_bytes(content)
-    with pytest.raises(Unusable, match="its FITS checksum .* is not that of its content"):
+    found = "not a complete FITS image" if kind is fits.CompImageHDU else "its FITS checksum .* is not that"
+    with pytest.raises(Unusable, match=f"{found}|its FITS checksum .* is not that"):
         read_cutout(path)
+
+
+def test_a_nan_of_any_kind_is_missing(raw):
+    bits = raw.astype(np.float32).view(np.uint32)
+    bits[:10] = 0x7F800001  # a signalling one, as a damaged or an old file holds
+    assert np.array_equal(preprocess(bits.view(np.float32)), preprocess(raw.astype(np.float32)))
 
 
 def test_text_for_the_pixel_scale_is_refused(tmp_path, raw):
