@@ -77,7 +77,8 @@ class Sources(Sequence):
             flags += late
         except Exception as error:  # one bad file never stops the others, whatever it makes a library say
             known = isinstance(error, ValueError | OSError)
-            image, message = None, str(error) if known else f"{type(error).__name__}: {error}"
+            said = getattr(error, "strerror", None) or str(error)
+            image, message = None, said if known else f"{type(error).__name__}: {error}"
             flags.append(getattr(error, "flag", ""))
         if message and (what := self._road.what(k)) and not message.startswith(what):
             message = f"{what}: {message}"
@@ -177,6 +178,8 @@ def _is_table(given: Any) -> bool:
 def _catalogue(given: Any, **columns: str | None) -> Catalogue:
     if _is_table(given):
         return catalogues.catalogue(given, **columns)
+    if not isinstance(given, str | Path):
+        raise ValueError(f"the catalogue is {type(given).__name__}, expected an astropy table, or the path of one")
     path = Path(given).expanduser()
     return catalogues.catalogue(catalogues.read_table(path), **columns, where=str(path))
 

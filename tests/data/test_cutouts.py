@@ -237,6 +237,12 @@ def test_a_bomb_is_refused_by_what_it_declares(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(header.tostring().encode() + bytes(2**20)))
     with pytest.raises(Unusable, match="declared as 24000 x 24000 pixels, expected a cutout of at most 4096 x 4096"):
         read_cutout(path)
+    for sides in ((100_000, 100_000), (0, 300)):
+        fits.Header({**header, "NAXIS1": sides[0], "NAXIS2": sides[1]}).tofile(tmp_path / f"{sides[0]}.fits")
+    with pytest.raises(Unusable, match="declared as 100000 x 100000 pixels"):
+        read_cutout(tmp_path / "100000.fits")
+    with pytest.raises(Unusable, match="the FITS file holds no image"):
+        read_cutout(tmp_path / "0.fits")
     # One that hides its size in an extension, or declares none, ends at the limit.
     monkeypatch.setattr(cutouts, "MAX_BYTES", 2**20)
     path.write_bytes(gzip.compress(bytes(2**22)))

@@ -1,6 +1,7 @@
 """Files, arrays, a mosaic, a catalogue: each source in its order, a bad one in one line, nothing read too early."""
 
 import gzip
+import os
 import pickle
 import re
 
@@ -145,6 +146,27 @@ def test_a_bad_file_is_one_line_and_the_others_go_on(tmp_path):
     assert found["nan"].flags == ("missing_data",) and found["constant"].flags == ("no_signal",)
 
 
+def test_what_the_system_will_not_read_is_a_line_too(tmp_path, monkeypatch):
+    """Root may read every file, so the refusal is put in its place."""
+    path = save(tmp_path / "a.fits")
+    found = sources([path, save(tmp_path / "b.fits")])
+    opened = type(path).open
+
+    def refuse(self, *args, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    assert found[0].message == f"{path}: Permission denied" and usable(found[1])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.fits")
+    [source] = sources(tmp_path / "a.fits")
+    assert source.message.endswith("no such file; expected a FITS or PNG cutout")
+
+
 @pytest.fixture(scope="module")
 def mosaic(tmp_path_factory):
     """A field of noise with two drawn galaxies in it, and their positions."""
@@ -238,6 +260,7 @@ BAD_CALLS = {
     "a scale": ({"inputs": "a.fits", "pixel_scale": -1.8}, "the pixel scale is -1.8"),
     "a mosaic without positions": ({"inputs": "a.fits", "image": "b.fits"}, "a mosaic and its columns go with"),
     "no such pattern": ({"inputs": "nowhere/*.fits"}, "no file is called like this"),
+    "a catalogue of numbers": ({"catalogue": 5}, "the catalogue is int, expected an astropy table"),
     "no positions": ({"catalogue": Table({"x": [1.0]})}, "no columns with positions"),
     "equal names": ({"catalogue": Table({"ra": [1.0, 2], "dec": [1.0, 2], "name": ["a", "a"]})}, "2 rows are called"),
 }
