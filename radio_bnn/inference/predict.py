@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -75,3 +78,14 @@ def predict_as_trained(
         precision=precision,
         progress=progress,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is kept is computed on one CPU thread, so that it can be repeated."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from radio_bnn.evaluation import resampling
 from radio_bnn.files import CHECKOUT
 from radio_bnn.inference import sgmcmc
 from radio_bnn.inference.likelihood import REJECTED, targets
-from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.predict import one_thread, predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
@@ -117,17 +116,6 @@ def start_of(config: Config, *, device: str, progress: bool = True) -> Parameter
         with one_thread():
             load_or_run(config.previous, keep_posterior=True, device=device, progress=progress)
     return network(records.find(config.previous, Posterior)).state_dict()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """What is recorded is computed on one CPU thread, so that it can be repeated."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def load_data(config: Config) -> Splits:
