@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Spread(NamedTuple):
-    """How the features of a training set are spread: class ``means`` (C, D) and the inverse covariance (D, D) within."""
+    """The spread of a training set's features: class ``means`` (C, D) and the inverse covariance (D, D) within."""
 
     means: np.ndarray
     precision: np.ndarray

@@ -317,7 +317,7 @@ def compact(q: Posterior, *, sparse: bool = True) -> dict[str, np.ndarray]:
 
 
 def restored(arrays: Mapping[str, np.ndarray]) -> Posterior:
-    """The posterior that ``compact`` made these arrays of, in float32; removed weights are again as ``prune`` left them.
+    """The posterior that ``compact`` made these arrays of, in float32; removed weights are as ``prune`` left them.
 
     Raises KeyError for a missing array.
     """

@@ -115,7 +115,7 @@ def compress(model: nn.Module, images: np.ndarray, *, seed: int) -> tuple[prune.
     """The posterior of a network without the largest of FRACTIONS of fully-connected weights that nobody misses.
 
     By signal-to-noise. The median and the 95 % quantile of |change of p| of held-out ``images`` by pruning, with the
-    same draws, must be smaller than between two sets of MANY draws. Also what was measured, and the logits (MANY, N, 2).
+    same draws, must be smaller than between two sets of MANY draws. Also what was measured, and logits (MANY, N, 2).
     """
     q, rankings = prune.frozen(model), {"snr": prune.signal_to_noise(prune.frozen(model))}
     x = network_input(images, dtype=q["fc1.weight"].mean.dtype)

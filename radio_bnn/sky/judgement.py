@@ -46,8 +46,8 @@ class Judgement:
     """What the networks say of one galaxy; entropies in nats, ``histogram`` (BINS,) of P(FRI) over all draws.
 
     label: a class; "ask" where both are plausible at the conformal level, "none" where neither is. unlikeness: the
-    squared distance of the last features from those of the training galaxies, the mean of the networks; unlikeness_rank:
-    the share of held-out galaxies that are nearer.
+    squared distance of the last features from those of the training galaxies, the mean of the networks;
+    unlikeness_rank: the share of held-out galaxies that are nearer.
     """
 
     p_fri: float
