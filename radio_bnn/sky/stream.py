@@ -24,7 +24,7 @@ from radio_bnn.sky import posteriors as stored
 from radio_bnn.sky.judgement import ALPHA, judge
 from radio_bnn.sky.part import part
 from radio_bnn.sky.posteriors import Ensemble
-from radio_bnn.sky.sources import Source, sources
+from radio_bnn.sky.sources import Source, Sources, sources
 from radio_bnn.sky.table import Row, as_table, check_format, check_writable, write
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def classify(
         check_format(output)
     check_writable([path for path in (output, report) if path is not None], overwrite=overwrite)
     ensemble, found = stored.read(posteriors), sources(inputs, **reading)
-    call = Call(inputs, reading, str(posteriors), "orbit" if orbit else "upright", alpha, _device(device))
-    digest = _digest(call, found.names, ensemble.sha256)
+    call = Call(found, str(posteriors), "orbit" if orbit else "upright", alpha, _device(device))
+    digest = _digest(call, ensemble.sha256, [inputs, sorted(reading), *(reading[name] for name in sorted(reading))])
     with part(output, digest, multiple=AT_ONCE, afresh=overwrite) as finished:
         chunks = [range(i, min(i + AT_ONCE, len(found))) for i in range(len(finished.rows), len(found), AT_ONCE)]
         with bar(total=len(found), initial=len(finished.rows), desc="classify", unit="galaxy", show=progress) as shown:
@@ -91,8 +91,7 @@ def classify(
 class Call:
     """What is read and how it is judged; goes to other processes."""
 
-    inputs: Any
-    reading: dict[str, Any]
+    sources: Sources
     posteriors: str
     view: str
     alpha: float
@@ -104,10 +103,9 @@ class Work:
 
     def __init__(self, call: Call) -> None:
         self.call, self.ensemble = call, stored.read(call.posteriors)
-        self.sources = sources(call.inputs, **call.reading)
 
     def __call__(self, indices: Sequence[int]) -> list[Row]:
-        read = [self.sources[i] for i in indices]
+        read = [self.call.sources[i] for i in indices]
         usable = [source for source in read if source.image is not None]
         judged: Iterator = iter(())
         if usable:
@@ -185,11 +183,10 @@ def _about(call: Call, ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
-def _digest(call: Call, names: Sequence[str], sha256: str) -> str:
-    """Of inputs and settings: names of the sources, sizes and times of their files, contents of arrays."""
-    inputs = [_stamp(x) for x in (call.inputs, *(call.reading[name] for name in sorted(call.reading)))]
-    settings = [sorted(call.reading), call.view, call.alpha, call.device, sha256, radio_bnn.__version__]
-    return hashlib.sha256(json.dumps([settings, inputs, list(names)]).encode()).hexdigest()
+def _digest(call: Call, sha256: str, inputs: Sequence[Any]) -> str:
+    """Of inputs and settings: names of the sources, sizes and times of files, contents of arrays and tables."""
+    settings = [call.view, call.alpha, call.device, sha256, radio_bnn.__version__]
+    return hashlib.sha256(json.dumps([settings, _stamp(inputs), list(call.sources.names)]).encode()).hexdigest()
 
 
 def _stamp(value: Any) -> Any:
@@ -199,6 +196,8 @@ def _stamp(value: Any) -> Any:
         return [str(value), [_of_file(path) for path in _files(str(value))]]
     if isinstance(value, list | tuple):
         return [_stamp(x) for x in value]
+    if hasattr(value, "colnames"):
+        return [[name, str(np.asarray(value[name]).tolist())] for name in value.colnames]
     return str(value)
 
 
