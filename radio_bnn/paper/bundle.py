@@ -1,7 +1,7 @@
 """Make the posteriors that come with the package: prune, check on held-out galaxies, calibrate, and say what they are.
 
 ``python -m radio_bnn.paper.bundle`` makes ``radio_bnn/sky/posteriors.npz`` and its .json of the records of the eight
-folds. It needs MiraBest, and about a quarter of an hour on one core.
+folds, and the tables of the model card. It needs MiraBest, and about a quarter of an hour on one core.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from radio_bnn.evaluation import resampling
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.evaluation.shift import spread_of, squared_distance
+from radio_bnn.files import CHECKOUT
 from radio_bnn.inference import prune
 from radio_bnn.model.inputs import network_input
-from radio_bnn.paper import experiments
+from radio_bnn.paper import experiments, model_card
 from radio_bnn.progress import bar
 from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Run, find
@@ -40,7 +41,6 @@ DRAWS = 25  # of each network; the facts say what more of them would change
 MANY = 200
 FRACTIONS = (0.0, 0.5, 0.8, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 QUANTILES = {"median": 0.5, "q95": 0.95}
-SCORES = ("error_percent", "nll", "brier", "ece_percent", "uce_percent")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ensemble = build(group(asked.temperature), workers=asked.workers, progress=True)
         posteriors.write(ensemble, asked.out)
+        if asked.out == posteriors.FILE:
+            model_card.write(CHECKOUT / "book")
     except (ValueError, OSError) as error:
         print(f"bundle: error: {error}", file=sys.stderr)
         return 1
@@ -169,7 +171,7 @@ def _held_out(networks: Sequence[Network]) -> dict[str, Any]:
     labels, found = np.concatenate([n.labels for n in networks]), {}
     for view in VIEWS:
         summary = resampling.summarise(np.concatenate([n.logits(view) for n in networks], axis=1), labels)
-        found[view] = {name: {k: _rounded(v) for k, v in summary[name].items()} for name in SCORES}
+        found[view] = {name: {k: _rounded(v) for k, v in summary[name].items()} for name in model_card.SCORES}
     return {"galaxies": len(labels), "scores": found}
 
 
