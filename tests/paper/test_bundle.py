@@ -17,8 +17,8 @@ from radio_bnn.inference.predict import predict
 from radio_bnn.inference.vi import network
 from radio_bnn.model.layers import load_posterior, posterior
 from radio_bnn.paper import bundle, model_card
-from radio_bnn.runs import records
-from radio_bnn.runs.records import Posterior
+from radio_bnn.runs import execute, records
+from radio_bnn.runs.records import SCORED, Posterior, Run
 from radio_bnn.seeds import generator
 from radio_bnn.sky import posteriors
 
@@ -67,8 +67,11 @@ def test_records_become_an_ensemble(quick, tmp_path, monkeypatch):
     made = []
     for config in configs:
         arrays = {k: v.numpy().astype(np.float16) for k, v in trained(config.seed).state_dict().items()}
-        run = recorded(config)
-        run.content["provenance"]["commit"] = "c0ffee"
+        splits, rng = execute.load_data(config), np.random.default_rng(config.seed)
+        logits = {name: rng.normal(size=(3, len(splits[name]), 2)) for name in SCORED}
+        content = recorded(config).content
+        content["provenance"]["commit"] = "c0ffee"
+        run = Run(config, content, execute.made_arrays(logits, splits))
         made.append((run, Posterior(config.trained, {}, arrays)))
     by_fold = {run.config.fold: pair for pair in made for run in pair[:1]}
     monkeypatch.setattr(bundle, "_records", lambda config: by_fold[config.fold])
