@@ -22,8 +22,9 @@ from radio_bnn.evaluation.predictive import check_count, check_fraction
 from radio_bnn.progress import bar
 from radio_bnn.sky import posteriors as stored
 from radio_bnn.sky.judgement import ALPHA, judge
-from radio_bnn.sky.part import part
+from radio_bnn.sky.part import Part, part
 from radio_bnn.sky.posteriors import Ensemble
+from radio_bnn.sky.report import write_report
 from radio_bnn.sky.sources import Source, Sources, sources
 from radio_bnn.sky.table import Row, as_table, check_format, check_writable, write
 
@@ -50,8 +51,8 @@ def classify(
 ) -> QTable:
     """FRI or FRII? A table of probabilities and their uncertainty, one row for each of the sources, in their order.
 
-    ``inputs`` and ``reading`` (``image``, ``catalogue``, ``positions``, ``pixel_scale``, ...) are those of ``sources``:
-    arrays, files, folders, a table. A source that cannot be used has a ``message`` and no numbers; it stops no other.
+    ``inputs`` and ``reading`` (``image``, ``catalogue``, ``positions``, ...) are those of ``sources``: arrays, files,
+    folders, a table. A source that cannot be used has a ``message`` and no numbers; it stops no other.
     ``label`` is the conformal set at level ``alpha``: it holds the true class of a galaxy like MiraBest's confident
     ones with a probability of at least 1 - 2 ``alpha``. ``orbit`` averages over the eight views of D4, at eight times
     the cost.
@@ -62,29 +63,36 @@ def classify(
     Raises ValueError or OSError, before anything is read, for what cannot be done.
     """
     output, report = (None if path is None else Path(path) for path in (output, report))
+    _check(output, report, overwrite=overwrite, workers=workers, alpha=alpha)
+    ensemble, found = stored.read(posteriors), sources(inputs, **reading)
+    call = Call(found, str(posteriors), "orbit" if orbit else "upright", alpha, _device(device))
+    digest = _digest(call, ensemble.sha256, [inputs, sorted(reading), *(reading[name] for name in sorted(reading))])
+    with part(output, digest, multiple=AT_ONCE, afresh=overwrite) as finished:
+        _finish(finished, call, workers, progress)
+        table = as_table(finished.rows, _about(call, ensemble))
+        if report is not None:
+            write_report(report, finished.rows, found, table.meta)
+        if output is not None:
+            write(table, output)
+    return table
+
+
+def _check(output: Path | None, report: Path | None, *, overwrite: bool, workers: int, alpha: float) -> None:
     check_count("workers", workers)
     check_fraction("alpha", alpha)
     if output is not None:
         check_format(output)
     check_writable([path for path in (output, report) if path is not None], overwrite=overwrite)
-    ensemble, found = stored.read(posteriors), sources(inputs, **reading)
-    call = Call(found, str(posteriors), "orbit" if orbit else "upright", alpha, _device(device))
-    digest = _digest(call, ensemble.sha256, [inputs, sorted(reading), *(reading[name] for name in sorted(reading))])
-    with part(output, digest, multiple=AT_ONCE, afresh=overwrite) as finished:
-        chunks = [range(i, min(i + AT_ONCE, len(found))) for i in range(len(finished.rows), len(found), AT_ONCE)]
-        with bar(total=len(found), initial=len(finished.rows), desc="classify", unit="galaxy", show=progress) as shown:
-            for rows in _in_order(call, chunks, workers):
-                finished.add(rows)
-                shown.update(len(rows))
-        about = _about(call, ensemble)
-        table = as_table(finished.rows, about)
-        if report is not None:
-            from radio_bnn.sky.report import write_report
 
-            write_report(report, finished.rows, found, about)
-        if output is not None:
-            write(table, output)
-    return table
+
+def _finish(finished: Part, call: Call, workers: int, progress: bool) -> None:
+    """Add the rows that are still missing."""
+    n, done = len(call.sources), len(finished.rows)
+    chunks = [range(i, min(i + AT_ONCE, n)) for i in range(done, n, AT_ONCE)]
+    with bar(total=n, initial=done, desc="classify", unit="galaxy", show=progress) as shown:
+        for rows in _in_order(call, chunks, workers):
+            finished.add(rows)
+            shown.update(len(rows))
 
 
 @dataclass(frozen=True)
