@@ -42,6 +42,7 @@ dd { margin: 0; text-align: right; }
 .label { font-weight: bold; font-size: 1.125rem; }
 .flag { display: inline-block; border: 1px solid var(--line); border-radius: .3rem;
   padding: 0 .4rem; margin: 0 0 .2rem; }
+@media (max-width: 40rem) { img { width: 6rem; height: 6rem; } tbody th { min-width: 7rem; } }
 @media print { .table { overflow: visible; } }
 """
 HEADS = ("Image", "Source", "Class", "P(FRI) of the draws", "Uncertainty", "Flags")
@@ -87,8 +88,9 @@ def _head(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
 <p>{len(rows)} sources: {said}. First come those that could not be used, then those unlike the galaxies of the
 training, then those for which both classes are plausible, or neither; the most uncertain first.</p>
 <p>“ask” means that both classes are plausible, “none” that neither is. The histogram shows the probability of FRI
-by all draws of all networks, from 0 (FRII) to 1 (FRI). Entropies are in nats, at most ln 2. The image is what the
-networks see: 150 by 150 pixels of 1.8″, noise removed.</p>
+by all draws of all networks, from 0 (FRII) to 1 (FRI). Entropies are in nats, at most ln 2. Unlikeness is the
+squared distance of the networks' last features from those of their training galaxies, its rank the share of held-out
+galaxies that are nearer. The image is what the networks see: 150 by 150 pixels of 1.8″, noise removed.</p>
 <p><small>{escape(facts)}.</small></p>
 <div class="table" role="region" aria-labelledby="caption" tabindex="0">
 <table>
