@@ -4,37 +4,42 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from astropy.table import QTable
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Refuses to import what the package does not declare, and any connection.
+# What the package does not declare is not there, and nothing can be connected to.
 GUARD = """
-import socket, sys
+import socket
+from importlib.machinery import PathFinder
 
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names!r}:
-            raise ModuleNotFoundError(f"{{name}} is no declared dependency", name=name)
-
-def refused(*_):
+def refused(*_, **__):
     raise OSError("no network here")
 
-sys.meta_path.insert(0, Refuse())
+there, names = PathFinder.find_spec, {names!r}
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in names else there(name, *more)
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
 """
 
 
-def declared_extras_alone() -> set[str]:
-    """Packages that only an extra names, as they are imported."""
-    core = {Requirement(line).name for line in PROJECT["dependencies"]}
-    extras = {Requirement(line).name for lines in PROJECT["optional-dependencies"].values() for line in lines}
-    names = {"pillow": "PIL", "pyyaml": "yaml"}
-    return {names.get(name, name.replace("-", "_")) for name in extras - core - {PROJECT["name"], "packaging"}}
+def undeclared() -> set[str]:
+    """What can be imported here and is neither a dependency nor one of a dependency's own."""
+    wanted, known = [Requirement(line) for line in PROJECT["dependencies"]], set()
+    while wanted:
+        name = canonicalize_name(wanted.pop().name)
+        if name not in known:
+            known.add(name)
+            own = map(Requirement, metadata.requires(name) or [])
+            wanted += [r for r in own if r.marker is None or r.marker.evaluate({"extra": ""})]
+    packages = metadata.packages_distributions().items()
+    ours = {"radio_bnn", "sitecustomize"}
+    return {name for name, of in packages if not known & set(map(canonicalize_name, of))} - ours
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def installed(tmp_path_factory) -> Path:
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
     [wheel] = folder.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", folder / "lib", wheel], check=True)
-    (folder / "lib" / "sitecustomize.py").write_text(GUARD.format(names=declared_extras_alone()))
+    (folder / "lib" / "sitecustomize.py").write_text(GUARD.format(names=undeclared()))
     return folder / "lib"
 
 
