@@ -1,12 +1,15 @@
 """The archive of MiraBest: finding, downloading, verifying and decoding it, on the real one and on a tiny one."""
 
+import gzip
 import hashlib
 import io
 import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import threading
+import tracemalloc
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -400,6 +403,7 @@ def test_offline_nothing_is_imported_that_writes_to_stderr(tmp_path):
     """A kernel without MiraBest falls back silently: any stderr in a chapter fails the build."""
     code = """
 import sys
+import tarfile
 from radio_bnn.data import mirabest
 try:
     mirabest.fetch()
@@ -421,3 +425,84 @@ def test_designations_are_the_truncated_positions_that_astropy_prints():
     assert mirabest.title("110_123.251+043.797_0.1281_0034.09") == "J0813+4347\nFRI uncertain, standard"
     with pytest.raises(ValueError, match="'toy_1' is not a name of MiraBest"):
         mirabest.designation("toy_1")
+
+
+# --- without the checksum ---
+
+DATA, NAMED, LABELS = (b"X" + bytes([len(key)]) + bytes(3) + key.encode() for key in ("data", "filenames", "labels"))
+NAMES = pickle.dumps("./PNG/100_001.250-010.500_0.1281_0034.09.png", protocol=3)[2:-1]
+OPENED = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"  # an array that has been begun
+OBJECTS = b"cnumpy\ndtype\nX\x02\x00\x00\x00O8K\x00K\x01\x87R"
+CRAFTED = {
+    "a memo of 2^32 places": (b"Nr\xff\xff\xff\xff.", "not subscriptable"),
+    "text that is not there": (b"X\xff\xff\xff\x7fabc.", "expected 2147483647 bytes"),
+    "bytes of 2^60": (b"\x8e" + bytes(7) + b"\x10.", "expected 1152921504606846976 bytes"),
+    "an array of 10^12": (b"cnumpy\nndarray\nJ\x00\x10\xa5\xd4J\x00\x10\xa5\xd4\x86\x85R.", "calls what no MiraBest"),
+    "an array of objects, whose bytes would be addresses": (
+        OPENED + b"(K\x01(K\x01t" + OBJECTS + b"\x89C\x08AAAAAAAAtb.", "holds the dtype 'O8'"),
+    "an array of text that is no text": (
+        OPENED + b"(K\x01(K\x01tcnumpy\ndtype\nX\x02\x00\x00\x00U1K\x00K\x01\x87R\x89C\x04\xff\xff\xff\xfftb.",
+        "gives a state to what has none"),
+    "a shape that its bytes do not fill": (
+        OPENED + b"(K\x01(J\xff\xff\xff\x7ftcnumpy\ndtype\nX\x02\x00\x00\x00u1K\x00K\x01\x87R\x89C\x01atb.",
+        "cannot reshape"),
+    "a dtype with fields": (
+        b"cnumpy\ndtype\nX\x02\x00\x00\x00u1K\x00K\x01\x87R(K\x03X\x01\x00\x00\x00>N}Ntb.", "gives a state"),
+    "a state for a global": (b"cnumpy\nndarray\n}b.", "gives a state to what has none"),
+    "a key that nests without end": (b"}(N" + b"\x85" * 15_000 + b"Nu.", "neither a list nor a dict whose keys"),
+    "a key that doubles without end": (b"}(Nq\x00" + b"h\x00h\x00\x86q\x00" * 3_000 + b"Nu.", "a dict whose keys"),
+    "names that double without end": (
+        b"}(" + DATA + b"]" + NAMED + b"](]q\x00" + b"](h\x00h\x00eq\x00" * 3_000
+        + b"e" + LABELS + b"]u.",
+        "no attribute 'rpartition'"),
+    "a list that holds itself": (b"]q\x00h\x00a.", "list indices"),
+    "a million lists": (b"]" * 10**6 + b".", "more than 20000 opcodes"),
+    "galaxies by the thousand": (
+        b"}(" + DATA + b"](" + b"N" * 2_000 + b"e" + NAMED + b"](" + NAMES + b"q\x00" + b"h\x00" * 1_999
+        + b"e" + LABELS + b"](" + b"K\x00" * 2_000 + b"eu.", "2000 images.*at most 500"),
+    "a number of a million digits": (b"I" + b"7" * 10**6 + b"\n.", "Exceeds the limit"),
+    "a name of a million letters": (b"c" + b"a" * 10**6 + b"\nb\n.", "it asks for aaaa"),
+    "a stack that is empty": (b"R.", "pop from empty list"),
+    "no end": (b"N", "exhausted before"),
+    "an extension": (b"\x82\x01.", "opcode EXT1"),
+    "another protocol's words": (b"\x8c\x02os\x8c\x06system\x93.", "opcode SHORT_BINUNICODE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("crafted", CRAFTED)
+def test_a_crafted_pickle_is_one_error_that_takes_no_memory(crafted):
+    content, said = CRAFTED[crafted]
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=said) as error:
+        mirabest._batch({"data_batch_1": memoryview(b"\x80\x03" + content)}, "data_batch_1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "data_batch_1" in str(error.value) and len(str(error.value)) < 500 and "\n" not in str(error.value)
+    assert peak < 3e7
+
+
+def header(name="F_batches/data_batch_1", **changes):
+    """The block before a member of a tar."""
+    member = tarfile.TarInfo(name)
+    for key, value in changes.items():
+        setattr(member, key, value)
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+CRAFTED_TARS = {
+    "a size below zero": (header(size=-512), "a member has -512 bytes"),
+    "a size that is not there": (header(size=2**50), "data_batch_1 is not a MiraBest batch"),
+    "a link to itself": (
+        header(type=tarfile.SYMTYPE, linkname="F_batches/data_batch_1"), "data_batch_1 is not a MiraBest batch"),
+    "a device": (header(type=tarfile.CHRTYPE), "data_batch_1 is not a MiraBest batch"),
+    "a bomb": (bytes(mirabest.LARGEST + 1), "unpacks to more than 67108864 bytes"),
+    "no header": (b"\xff" * 512, "not a readable .tar.gz archive"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("crafted", CRAFTED_TARS)
+def test_a_crafted_archive_is_one_error(read_bytes, crafted):
+    content, said = CRAFTED_TARS[crafted]
+    with pytest.raises(ValueError, match=said) as error:
+        read_bytes(gzip.compress(content, 1))
+    assert "\n" not in str(error.value)
