@@ -188,6 +188,7 @@ def run(
                         failures.append(result)
                         if not quiet:
                             shown.write(said(result, seed))
+                            sys.stdout.flush()
                     else:
                         counts[result[0]] += result[1]
                         shown.update(result[1].total())
