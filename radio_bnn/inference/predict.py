@@ -48,20 +48,18 @@ def predict(
         raise ValueError(f"samples={samples}, batch_size={batch_size} and threads={threads} must be at least 1")
     parameter = next(model.parameters())
     per_block = max(1, BLOCK // batch_size) * batch_size
-    starts, first, logits = range(0, max(1, len(images)), per_block), generator.get_state(), None
+    starts, first, blocks = range(0, max(1, len(images)), per_block), generator.get_state(), []
     shown = bar(total=samples * len(starts), desc="predict", unit="draw", leave=False, show=progress)
     with shown, on_threads(threads), torch.inference_mode():
         for start in starts:
             generator.set_state(first)
-            chunks = _chunks(images[start : start + per_block], batch_size, parameter)
+            chunks, logits = _chunks(images[start : start + per_block], batch_size, parameter), []
             for sample in range(samples):
                 with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
-                    found = torch.cat([likelihood.forward(model, x) for x in chunks]).to(parameter.dtype).cpu().numpy()
-                if logits is None:
-                    logits = np.empty((samples, len(images), found.shape[1]), found.dtype)
-                logits[sample, start : start + per_block] = found
+                    logits.append(torch.cat([likelihood.forward(model, x) for x in chunks]))
                 shown.update()
-    return logits
+            blocks.append(torch.stack(logits).to(parameter.dtype).cpu().numpy())
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
 def _chunks(images: np.ndarray | Tensor | Windows, batch_size: int, like: Tensor) -> list[Tensor | Windows]:

@@ -44,7 +44,7 @@ SECONDS = 5  # of processor time that one case may take
 MEMORY = 2**30  # bytes that it may take beside what the process has before
 LONGEST = 2000  # characters of a line
 PER_JOB = 250
-PATIENCE = 300  # seconds after which a process that is stuck in one case counts as dead
+PATIENCE = 600  # seconds after which a process that is stuck in one case counts as dead
 FINE = ("read", "refused")
 Reader = tuple[Callable[[Path], Path], Callable[[Path], Any]]
 
@@ -188,6 +188,7 @@ def run(
                         failures.append(result)
                         if not quiet:
                             shown.write(said(result, seed))
+                            sys.stdout.flush()
                     else:
                         counts[result[0]] += result[1]
                         shown.update(result[1].total())

@@ -162,15 +162,15 @@ def cutout(name: str) -> Callable[[Path], Path]:
         from PIL import Image
 
         rng = np.random.default_rng(0)
-        sky = rng.normal(20, 2, (300, 300))
+        sky = rng.normal(0, 2, (300, 300))
         sky[140:160, 100:110] += 200
         sky[140:160, 190:200] += 150
-        path, pixels = folder / name, np.clip(sky, 0, 255)
+        path = folder / name
         if name.endswith("png"):
-            Image.fromarray(pixels[75:225, 75:225].astype(np.uint8)).save(path)
+            Image.fromarray(np.clip(sky, 0, 255)[75:225, 75:225].astype(np.uint8)).save(path)
             return path
         plain = folder / "plain.fits"
-        hdu = fits.PrimaryHDU(pixels.astype(np.int16), fits.Header({"CDELT1": -1.8 / 3600, "CDELT2": 1.8 / 3600}))
+        hdu = fits.PrimaryHDU(sky.astype(np.int16), fits.Header({"CDELT1": -1.8 / 3600, "CDELT2": 1.8 / 3600}))
         hdu.writeto(plain)
         path.write_bytes(plain.read_bytes() if name == "cutout.fits" else gzip.compress(plain.read_bytes(), 1, mtime=0))
         plain.unlink()
