@@ -18,7 +18,7 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench kill pdf lint check-book chromium clean FORCE
+.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench kill pdf lint check-book chromium fuzz audit clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"
@@ -29,6 +29,8 @@ help:
 	@echo "make kill        send SIGNALS=200 signals to all that writes and compare what the reruns leave (Linux, minutes)"
 	@echo "make pdf         print the committed chapters into one PDF file (needs Chromium)"
 	@echo "make check-book  look at every built page in headless Chromium, follow every link (needs node, npm and Chromium)"
+	@echo "make fuzz        give every reader of a file CASES damaged ones (100000 each; the gate gives it 1000)"
+	@echo "make audit       look up known vulnerabilities of the exact dependencies, where a registry answers"
 	@echo "make clean       remove what the others built; $(VENV) stays"
 
 # PYTHON=... chooses the interpreter of $(VENV); otherwise the first one found that is new enough.
@@ -123,10 +125,27 @@ check-book: chromium book/_build/html/index.html $(CHECK)/node_modules/.installe
 	  --skip '^https?://(?!localhost|127)'
 	node $(CHECK)/check.mjs book/_build/html
 
-$(CHECK)/node_modules/.installed: $(CHECK)/package.json
+$(CHECK)/node_modules/.installed: $(CHECK)/package.json $(CHECK)/package-lock.json
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "make check-book needs node and npm" >&2; exit 1; }
-	@cd $(CHECK) && PUPPETEER_SKIP_DOWNLOAD=1 npm install --silent --no-package-lock --no-audit --no-fund
+	@cd $(CHECK) && PUPPETEER_SKIP_DOWNLOAD=1 npm ci --silent --no-audit --no-fund
 	@touch $@
 
+# A failure is printed with the command that repeats it; another SEED damages otherwise.
+CASES ?= 100000
+SEED ?= 0
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/fuzz.py --cases $(CASES) --seed $(SEED)
+
+# Not a part of the gate: an advisory of tomorrow is no fault of today's change. Mirrors may hold packages and no advisories.
+AUDIT := $(SCRATCH)/audit
+audit: $(INSTALLED)
+	@mkdir -p $(SCRATCH) && $(BIN)/python -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --no-input pip-audit \
+	  || { echo "make audit: skipped, no registry gives pip-audit"; exit 0; }; \
+	$(AUDIT)/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off >$(AUDIT)/found 2>&1; found=$$?; \
+	if [ $$found = 0 ] && [ "$$(grep -c 'could not be audited' $(AUDIT)/found)" = "$$(grep -c '==' constraints.txt)" ]; then \
+	  echo "make audit: skipped, the registry that answers knows no advisories"; \
+	else cat $(AUDIT)/found; exit $$found; fi
+
 clean:
-	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache
+	rm -rf $(SCRATCH) book/_build $(CHECK)/node_modules .pytest_cache .ruff_cache .hypothesis

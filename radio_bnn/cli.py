@@ -46,6 +46,9 @@ def in_one_line(command: Callable[[], None], *, for_good: bool) -> int:
             except (ValueError, OSError) as error:
                 print(f"radio-bnn: error: {error}", file=sys.stderr)
                 return 1
+            except ModuleNotFoundError as error:
+                print(f"radio-bnn: error: {cure_of(error)}", file=sys.stderr)
+                return 1
             return 0
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
@@ -78,6 +81,18 @@ def stoppable(*, for_good: bool) -> Iterator[None]:
         asked.append(0)
         for number, handler in before.items():
             signal.signal(number, stop if for_good else handler or signal.SIG_DFL)
+
+
+def cure_of(error: ModuleNotFoundError) -> str:
+    """Which extra of this package brings what is not installed, as one line with the command.
+
+    Raises the error itself if it is about a module of this package.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "radio_bnn"):
+        raise error
+    extra = "cluster" if package in ("dask", "distributed") else "book"
+    return f'this needs {package}, which is not installed: pip install "radio-bnn[{extra}]"'
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from radio_bnn.messages import meant, shown
 
 N_FOLDS = 8  # of radio_bnn.data.folds
 # What the released code does differently from the mathematics, beside kl="mc_detached" (audit A1).
@@ -22,19 +25,56 @@ AS_RELEASED = {
 # What a training remembers of every epoch at which it validates.
 HISTORY = ("epoch", "train_nll", "kl_per_weight", "mean_rho", "validation_nll", "validation_error")
 THERMOMETERS = ("kinetic", "configurational")  # of a chain, see radio_bnn.inference.sgmcmc
-POSITIVE = (
-    "temperature",
-    "batch_size",
-    "learning_rate",
-    "rho_learning_rate",
-    "init_fc_scale",
-    "epochs",
-    "samples",
-    "members",
-    "cycles",
-    "labellers",
-    "validate_every",
-)
+
+
+class Range(NamedTuple):
+    """The numbers from ``low`` to ``high``, without ``high`` itself where it is ``open``."""
+
+    low: float
+    high: float
+    open: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the number is one of them."""
+        return self.low <= value < self.high if self.open else self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if self.open:
+            return f"at least {self.low:g} and below {self.high:g}"
+        return f"{'positive, ' if self.low > 0 else ''}from {self.low} to {self.high}"
+
+
+# What a run can use: what computes, and what a record can hold. A rate that is too high ends the training in its words.
+_RATE = Range(1e-30, 1e30)
+_TEMPERATURE = Range(1e-12, 1e6)
+_DECAY = Range(0, 1, open=True)
+_SEED = Range(0, 2**32 - 1)
+_RHO = Range(-80.0, 5.0)
+RANGES: dict[str, Range] = {
+    "data_seed": _SEED,
+    "simulated_galaxies": Range(40, 2**16),  # every set has its classes; a record numbers galaxies in two bytes
+    "seed": _SEED,
+    "members": Range(1, 500),
+    "cycles": Range(1, 500),
+    "momentum": _DECAY,
+    "prior_scale": Range(1e-6, 1e3),
+    "temperature": _TEMPERATURE,
+    "path": _TEMPERATURE,
+    "labellers": Range(1, 1000),
+    "epochs": Range(1, 10**6),
+    "batch_size": Range(1, 2**16),
+    "learning_rate": _RATE,
+    "rho_learning_rate": _RATE,
+    "adam_beta2": _DECAY,
+    "weight_decay": Range(0.0, 1e3),
+    "init_fc_scale": Range(1e-6, 1e3),
+    "init_rho_low": _RHO,
+    "init_rho_high": _RHO,
+    "validate_every": Range(1, 10**6),
+    "samples": Range(1, 10**4),
+}
+LONGEST_PATH = 100
+MOST_PREDICTIONS = 2**27  # samples x simulated galaxies: two bytes each in a record
 # Published scales of the priors that have one; mixtures have two, which no setting changes.
 PRIOR_SCALE = {"gaussian": 0.1, "gaussian_fan_in": 1.0, "laplace": 1.0, "student_t": 0.1}
 CLOSED_KL = ("gaussian", "gaussian_fan_in", "laplace")
@@ -53,6 +93,7 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("map", "gaussian", None): (8e-3, 0.1),
     ("dropout", "gaussian", None): (2e-3, 0.1),
 }
+TRAINED_AS = {"ensemble": "map", "laplace": "map", "hmc": "map"}  # methods whose networks train as those of another
 # Settings that a method does not use, beside those that belong to another method alone.
 OF_THE_POSTERIOR = {"kl", "estimator", "rho_learning_rate", "init_rho_low", "init_rho_high"}
 OF_THE_PRIOR = {"prior", "prior_scale", "temperature"}
@@ -67,6 +108,7 @@ UNUSED = {
     "sgmcmc": OF_ADAM | OF_THE_POSTERIOR | {"samples"},
     "ivon": OF_A_CHAIN | {"members", "kl", "rho_learning_rate", "weight_decay"},
     "laplace": OF_A_CHAIN | OF_THE_POSTERIOR | {"members"},
+    "hmc": OF_A_CHAIN | OF_THE_POSTERIOR | {"samples"},
 }
 
 
@@ -78,7 +120,8 @@ class Config:
     likelihood alone; "dropout" the same with Monte Carlo dropout; "ensemble" ``members`` "map" networks; "sgmcmc" a
     chain of stochastic-gradient Hamiltonian Monte Carlo of ``cycles`` cycles, which keeps ``members`` draws, and whose
     momentum decays by the factor ``momentum`` per step; "ivon" natural-gradient steps to the posterior of "vi";
-    "laplace" a "map" network with a Gaussian for its last layer, of full or diagonal ``covariance``.
+    "laplace" a "map" network with a Gaussian for its last layer, of full or diagonal ``covariance``; "hmc" the same
+    with ``members`` draws of its last layer by Hamiltonian Monte Carlo.
     ``temperature`` multiplies the KL (a tempered likelihood, not Wenzel's cold posterior). ``path`` holds the
     temperatures that the training has come through, ``epochs`` epochs each: it starts from the network at the last.
     ``estimator`` "shared" draws once per minibatch; "local" draws the outputs of linear layers, and dropout's masks,
@@ -101,7 +144,7 @@ class Config:
     ``simulated_galaxies`` is the size of the simulated catalogue and is ignored for MiraBest. ``fold`` 0 to 7 divides
     the galaxies as :mod:`radio_bnn.data.folds` does, and ``data_seed`` is ignored; None is the division by that.
     ``as_released`` names slips of the released code to reproduce, see ``AS_RELEASED``.
-    Raises ValueError or TypeError for a value that no run can use.
+    Raises ValueError or TypeError, in one line, for a value that no run can use; numbers have their ``RANGES``.
     """
 
     data: Literal["mirabest", "simulated"] = "mirabest"
@@ -109,7 +152,7 @@ class Config:
     fold: int | None = None
     simulated_galaxies: int = 1256
     seed: int = 122
-    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon", "laplace"] = "vi"
+    method: Literal["vi", "map", "ml", "dropout", "ensemble", "sgmcmc", "ivon", "laplace", "hmc"] = "vi"
     members: int = 4
     cycles: int = 4
     momentum: float = 0.9
@@ -150,20 +193,15 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in _types().items():
             object.__setattr__(self, name, _typed(name, kind, getattr(self, name)))
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
         check_fold(self.fold)
-        for name in ("adam_beta2", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and below 1")
         if self.init_rho_low > self.init_rho_high:
             raise ValueError(f"init_rho_low={self.init_rho_low} must not exceed init_rho_high={self.init_rho_high}")
-        if not all(t > 0 for t in self.path):
-            raise ValueError(f"path={self.path} must hold positive temperatures")
         unknown = sorted(set(self.as_released) - set(AS_RELEASED))
         if unknown:
-            raise ValueError(f"as_released={unknown} is not known: choose from {', '.join(AS_RELEASED)}")
+            raise ValueError(
+                f"as_released={shown(unknown)} is not known: choose from {', '.join(AS_RELEASED)}"
+                + meant(unknown[0], AS_RELEASED)
+            )
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -172,8 +210,6 @@ class Config:
             raise ValueError(
                 f"prior_scale={self.prior_scale} cannot be used with {self.prior!r}, which has two scales: leave it out"
             )
-        if self.prior_scale is not None and not self.prior_scale > 0:
-            raise ValueError(f"prior_scale={self.prior_scale!r} must be positive, or None for the published scale")
         if self.kl == "closed" and self.prior not in CLOSED_KL:
             raise ValueError(f"kl='closed' does not exist for prior={self.prior!r}: use kl='mc' or kl='auto'")
         if self.likelihood in ORBITS and self.estimator == "local":
@@ -183,21 +219,25 @@ class Config:
             )
         self._check_likelihood()
         if self.path and "temperature" in UNUSED[self.method]:
-            raise ValueError(f"path={self.path} needs a method with a temperature, not {self.method!r}")
+            raise ValueError(f"path={shown(self.path)} needs a method with a temperature, not {self.method!r}")
+        if self.selection == "nll" and "stale_selection" in self.as_released:
+            raise ValueError("as_released='stale_selection' selects by the error: it is not known for selection='nll'")
         if self.objective == "pac2_t" and "detached_variance" in self.as_released:
             raise ValueError("as_released='detached_variance' is known for objective='pac2', not for 'pac2_t'")
         if self.init == "prior" and self.prior not in ("gaussian", "gaussian_fan_in"):
             raise ValueError(f"init='prior' draws from a Gaussian prior, not {self.prior!r}: use init='he'")
+        if self.init == "prior" and "prior" in UNUSED[self.method]:
+            raise ValueError(f"init='prior' needs a method with a prior, not {self.method!r}: use init='he'")
         if self.method == "sgmcmc":
             self._check_chain()
-        if self.method in ("ivon", "laplace") and self.prior != "gaussian":
+        if self.method in ("ivon", "laplace", "hmc") and self.prior != "gaussian":
             raise ValueError(
                 f"method={self.method!r} needs prior='gaussian', not {self.prior!r}: it uses its curvature"
             )
-        if self.method == "laplace" and (self.likelihood, self.selection) != ("categorical", "last"):
+        if self.method in ("laplace", "hmc") and (self.likelihood, self.selection) != ("categorical", "last"):
             raise ValueError(
-                f"method='laplace' needs likelihood='categorical' and selection='last', not {self.likelihood!r} and "
-                f"{self.selection!r}: its curvature is that of the one at the end of the other"
+                f"method={self.method!r} needs likelihood='categorical' and selection='last', not {self.likelihood!r} "
+                f"and {self.selection!r}: its last layer is that of the one at the end of the other"
             )
         if self.objective != "elbo" and self.method != "vi":
             raise ValueError(f"objective={self.objective!r} needs method='vi', not {self.method!r}: it compares draws")
@@ -207,6 +247,11 @@ class Config:
             raise ValueError(
                 f"likelihood={self.likelihood!r} cannot be used with train_on={self.train_on!r}: rejected galaxies "
                 "have no class, and only 'curation' reads them, which needs train_on='all'"
+            )
+        if self.data == "simulated" and self.samples * self.simulated_galaxies > MOST_PREDICTIONS:
+            raise ValueError(
+                f"samples={self.samples} of simulated_galaxies={self.simulated_galaxies} are more than a record holds: "
+                f"choose at most {MOST_PREDICTIONS // self.simulated_galaxies} samples"
             )
         if self.population == "voted" and self.data != "simulated":
             raise ValueError(f"population='voted' is simulated: it cannot be used with data={self.data!r}")
@@ -222,7 +267,9 @@ class Config:
             if getattr(self, name) % self.cycles:
                 raise ValueError(f"{name}={getattr(self, name)} must be a multiple of cycles={self.cycles}")
         if self.path:
-            raise ValueError(f"path={self.path} cannot be used with method='sgmcmc': a chain has one temperature")
+            raise ValueError(
+                f"path={shown(self.path)} cannot be used with method='sgmcmc': a chain has one temperature"
+            )
         if self.selection != "last":
             raise ValueError(f"method='sgmcmc' keeps all its draws: use selection='last', not {self.selection!r}")
 
@@ -282,7 +329,7 @@ class Config:
         if changes.get("method") == "ivon":  # whose scales have no rate of their own
             recipe |= {"learning_rate": 0.1, "adam_beta2": 0.95}
         base = cls.converged(**{**recipe, **changes})
-        key = base.method, base.prior if "prior" not in UNUSED[base.method] else "gaussian"
+        key = TRAINED_AS.get(base.method, base.method), base.prior if "prior" not in UNUSED[base.method] else "gaussian"
         found = ANNEALED_RATES.get((*key, base.prior_scale)) or ANNEALED_RATES.get((*key, None))
         if found is None:
             return base
@@ -316,10 +363,11 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """The Config of a mapping as :func:`to_dict` writes it; unknown names are errors."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a Config is made of a mapping of settings, not of {shown(values)}")
         for name in values:
             if name not in _types():
-                hint = difflib.get_close_matches(name, _types(), n=1)
-                raise ValueError(f"unknown setting {name!r}" + (f": did you mean {hint[0]!r}?" if hint else ""))
+                raise ValueError(f"unknown setting {shown(name)}{meant(name, _types())}")
         return cls(**values)
 
     @property
@@ -395,7 +443,7 @@ def check_fold(fold: int | None) -> None:
     """Raise ValueError unless ``fold`` is one of the N_FOLDS folds, or None, the division by ``data_seed``."""
     if fold is not None and (type(fold) is not int or fold not in range(N_FOLDS)):
         choice = f"choose an int from 0 to {N_FOLDS - 1}, or None to divide by data_seed"
-        raise ValueError(f"fold={fold!r} is not a fold: {choice}")
+        raise ValueError(f"fold={shown(fold)} is not a fold: {choice}")
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -419,25 +467,37 @@ def _types() -> dict[str, Any]:
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
+    """The value of the setting ``name`` in its type and range; a whole number may stand for a float."""
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"{name}={value!r} is not known: choose one of {', '.join(get_args(kind))}")
+        if not isinstance(value, str) or value not in get_args(kind):
+            hint = meant(value, get_args(kind))
+            raise ValueError(f"{name}={shown(value)} is not known: choose one of {', '.join(get_args(kind))}{hint}")
         return value
-    if kind == tuple[float, ...]:
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name}={value!r} must be a list of numbers")
-        return tuple(_typed(name, float, v) for v in value)
     if get_origin(kind) is tuple:
-        if isinstance(value, str) or not all(isinstance(v, str) for v in value):
-            raise TypeError(f"{name}={value!r} must be a list of names")
-        return tuple(sorted(set(value)))
+        return _listed(name, get_args(kind)[0], value)
     if value is None and type(None) in get_args(kind):
         return None
     wanted = int if int in (kind, *get_args(kind)) else float
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        raise TypeError(f"{name}={value!r} must be of type {wanted.__name__}")
-    if wanted is float and value != value:
-        raise ValueError(f"{name} is not a number")
+        with suppress(OverflowError):
+            value = float(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole and (wanted is int or not isinstance(value, float)):
+        raise TypeError(f"{name}={shown(value)} must be of type {wanted.__name__}")
+    if name in RANGES and not RANGES[name].holds(value):
+        what = f"{name} is not a number: " if value != value else ""
+        none = ", or None" if type(None) in get_args(kind) else ""
+        raise ValueError(f"{what}{name}={shown(value)} must be {RANGES[name]}{none}")
     return value
+
+
+def _listed(name: str, kind: type, value: Any) -> tuple:
+    """A setting that holds names, each once in ascending order, or temperatures in the order given."""
+    items = "names" if kind is str else "numbers"
+    if not isinstance(value, (list, tuple)) or (kind is str and not all(isinstance(v, str) for v in value)):
+        raise TypeError(f"{name}={shown(value)} must be a list of {items}")
+    if kind is str:
+        return tuple(sorted(set(value)))
+    if len(value) > LONGEST_PATH:
+        raise ValueError(f"{name}={shown(value)} must hold at most {LONGEST_PATH} {items}, not {len(value)}")
+    return tuple(_typed(name, kind, v) for v in value)

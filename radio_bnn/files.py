@@ -9,12 +9,14 @@ import re
 import secrets
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-"""The folder that holds the package: the repository's in a checkout."""
+"""The folder that holds the package: the repository's in a checkout, else see ``is_checkout``."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a file can't grow: a full disk, a quota, a limit of the process."""
 HOST = re.sub(r"[^\w-]", "_", platform.node())
@@ -40,6 +42,15 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@cache
+def is_checkout(folder: Path) -> bool:
+    """Whether a folder is this project's source, and not one into which a wheel was installed."""
+    try:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"] == "radio-bnn"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def remove_abandoned(folder: Path, *, older_than: float = 3600.0) -> None:

@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("gate", derandomize=True, database=None, deadline=None)  # equal runs, nothing left behind
+settings.load_profile("gate")
 os.environ.setdefault("RADIO_BNN_OFFLINE", "1")
 
 

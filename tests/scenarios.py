@@ -1,5 +1,8 @@
 """Small worlds that several tests share."""
 
+import io
+import pickle
+import tarfile
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -8,7 +11,7 @@ import torch
 
 from radio_bnn.config import HISTORY, Config
 from radio_bnn.data.folds import committed_names, divide
-from radio_bnn.data.galaxies import COUNTS, Galaxies, Splits, split
+from radio_bnn.data.galaxies import CLASSES, COUNTS, Galaxies, Splits, split
 from radio_bnn.data.mirabest import F_BATCHES
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.predictive import predictive_mean
@@ -166,3 +169,31 @@ def calibrated(n: int, seed: int = 0, samples: int = 6) -> tuple[np.ndarray, np.
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (1, n, 2)) + rng.normal(0, 1, (samples, n, 2))
     return logits, (rng.random(n) > predictive_mean(logits)[:, 0]).astype(int)
+
+
+def mirabest_batch(number: int) -> dict:
+    """Two galaxies as a MiraBest batch holds them."""
+    codes, rng = (100, 310), np.random.default_rng(number)
+    names = [f"./PNG/{code}_{number:03}.250-010.500_0.1281_0034.09.png" for code in codes]
+    return {
+        "batch_label": f"training batch {number} of 7",
+        "labels": [list(CLASSES).index(code) for code in codes],
+        "data": [rng.integers(0, 256, (150, 150), dtype=np.uint8) for _ in codes],
+        "filenames": [np.str_(name) for name in names],
+    }
+
+
+def pickled(value: object) -> bytes:
+    """A pickle as NumPy 1 wrote it."""
+    return pickle.dumps(value, protocol=3).replace(b"numpy._core.", b"numpy.core.")
+
+
+def archived(batches: dict[str, bytes]) -> bytes:
+    """The bytes of a .tar.gz with one member per batch, in reverse order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in reversed(batches.items()):
+            member = tarfile.TarInfo(f"F_batches/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,10 +1,30 @@
 import dataclasses
 import json
+import math
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from radio_bnn.config import ANNEALED_RATES, CLOSED_KL, PRIOR_SCALE, Config, canonical, run_id
+from radio_bnn.config import (
+    ANNEALED_RATES,
+    CLOSED_KL,
+    PRIOR_SCALE,
+    RANGES,
+    TRAINED_AS,
+    UNUSED,
+    Config,
+    Range,
+    canonical,
+    choices,
+    run_id,
+)
+from radio_bnn.messages import LONGEST, shown
 from radio_bnn.model.priors import PRIORS, make_prior
+
+FIELDS = [field.name for field in dataclasses.fields(Config)]
+BOOK = Path(__file__).resolve().parents[1] / "book" / "results"
 
 
 def test_a_config_survives_json():
@@ -59,7 +79,7 @@ def test_the_identity_covers_every_setting_that_matters_and_no_order():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ({}, {"simulated_galaxies": 10}),
+        ({}, {"simulated_galaxies": 100}),
         ({}, {"members": 7}),
         ({}, {"cycles": 7, "momentum": 0.1}),
         ({}, {"labellers": 7}),
@@ -84,7 +104,7 @@ def test_equal_trainings_have_equal_identities(one, other):
 @pytest.mark.parametrize(
     "changes",
     [{"kl": "mc"}, {"as_released": ("summed_mixture",), "prior": "laplace_mixture"}, {"method": "map"},
-     {"schedule": "plateau", "validate_every": 3}, {"data": "simulated", "simulated_galaxies": 9},
+     {"schedule": "plateau", "validate_every": 3}, {"data": "simulated", "simulated_galaxies": 99},
      {"fold": 0}],
 )  # fmt: skip
 def test_settings_that_matter_change_the_identity(changes):
@@ -150,11 +170,115 @@ def test_the_facts_about_priors_are_those_of_the_priors():
         ({"prior": "student_t", "kl": "closed"}, ValueError, "kl='closed' does not exist for prior='student_t'"),
         ({"likelihood": "orbit_logits", "estimator": "local"}, ValueError, "needs estimator='shared'"),
         ({"method": "dropout", "objective": "pac2"}, ValueError, "objective='pac2' needs method='vi', not 'dropout'"),
+        ({"as_released": 5}, TypeError, "as_released=5 must be a list of names"),
+        ({"as_released": {"kl_per_batch": 1}}, TypeError, "as_released=.* must be a list of names"),
+        ({"as_released": ["kl_per_bach"]}, ValueError, "did you mean 'kl_per_batch'"),
+        ({"prior": "laplac"}, ValueError, "prior='laplac' is not known: .* did you mean 'laplace'"),
+        ({"learning_rate": math.inf}, ValueError, "learning_rate=inf must be positive, from 1e-30 to 1e[+]30"),
+        ({"prior_scale": math.inf}, ValueError, "prior_scale=inf must be positive, from 1e-06 to 1000.0, or None"),
+        ({"path": [math.inf]}, ValueError, "path=inf must be positive, from 1e-12 to 1000000.0"),
+        ({"path": [0.1] * 101}, ValueError, "path=.* must hold at most 100 numbers, not 101"),
+        ({"init_rho_high": math.inf}, ValueError, "init_rho_high=inf must be from -80.0 to 5.0"),
+        ({"init_rho_low": math.nan}, ValueError, "init_rho_low=nan must be from -80.0 to 5.0"),
+        ({"temperature": 10**400}, ValueError, "temperature=10{10}.* must be positive, from 1e-12"),
+        ({"epochs": 10**30}, ValueError, "epochs=10{30} must be positive, from 1 to 1000000"),
+        ({"samples": 10**30}, ValueError, "samples=10{30} must be positive, from 1 to 10000"),
+        ({"samples": 10**5000}, ValueError, "samples=int too long to print must be positive"),
+        ({"seed": -1}, ValueError, "seed=-1 must be from 0 to 4294967295"),
+        ({"weight_decay": -1}, ValueError, "weight_decay=-1.0 must be from 0.0 to 1000.0"),
+        ({"simulated_galaxies": 10}, ValueError, "simulated_galaxies=10 must be positive, from 40 to 65536"),
+        (
+            {"data": "simulated", "simulated_galaxies": 65536, "samples": 4000},
+            ValueError,
+            "samples=4000 of simulated_galaxies=65536 are more than a record holds: choose at most 2048 samples",
+        ),
+        ({"method": "ml", "init": "prior"}, ValueError, "init='prior' needs a method with a prior, not 'ml'"),
+        (
+            {"selection": "nll", "as_released": ["stale_selection"]},
+            ValueError,
+            "as_released='stale_selection' selects by the error: it is not known for selection='nll'",
+        ),
     ],
 )
 def test_values_that_no_run_can_use_are_refused(values, error, message):
     with pytest.raises(error, match=message):
         Config.from_dict(values)
+
+
+def test_a_config_is_made_of_a_mapping():
+    for values in (None, [], "vi", 3, [["seed", 1]]):
+        with pytest.raises(TypeError, match="a Config is made of a mapping of settings, not of"):
+            Config.from_dict(values)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**30, 10**400) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def near(name: str) -> st.SearchStrategy:
+    """Values of any type of JSON, and those that could be meant: names of any setting, the ends of the range."""
+    named = st.sampled_from(
+        [choice for field in FIELDS for choice in choices(field)] + list(Config.released().as_released)
+    )
+    span = RANGES.get(name, Range(0, 1))
+    ends = [span.low, span.high, int(span.low) - 1, int(span.high) + 1, span.low / 2, span.high * 2]
+    inside = st.floats(span.low, span.high) | st.integers(math.ceil(span.low), int(span.high))
+    return JSON | named | st.lists(named, max_size=3) | st.sampled_from(ends) | inside | st.lists(inside, max_size=2)
+
+
+@given(st.sampled_from(FIELDS).flatmap(lambda name: st.tuples(st.just(name), near(name))))
+def test_any_value_of_any_setting_gives_a_config_that_survives_json_or_one_line(given_value):
+    name, value = given_value
+    try:
+        config = Config.from_dict({name: value})
+    except (ValueError, TypeError) as error:
+        said = str(error)
+        assert len(said.splitlines()) == 1 and len(said) < 5 * LONGEST
+        assert name in said or repr(value) in said, "it names the setting"
+        inner = value if isinstance(value, list) else [value]
+        assert any(shown(v) in said or (type(v) is int and shown(float(v)) in said) for v in [value, *inner]), said
+        assert any(word in said for word in ("must", "choose", "use ", "needs", "cannot")), "it says what was expected"
+    else:
+        again = Config.from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False)))
+        assert again == config and run_id(again) == run_id(config) == run_id(canonical(config))
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.none(), max_size=4).flatmap(
+    lambda names: st.fixed_dictionaries({name: near(name) for name in names})
+))  # fmt: skip
+def test_settings_that_a_method_does_not_use_leave_the_identity_as_it_was(values):
+    try:
+        config = Config.from_dict(values)
+    except (ValueError, TypeError):
+        return
+    default = Config()
+    for name in UNUSED[config.method]:
+        try:
+            other = dataclasses.replace(config, **{name: getattr(default, name)})
+        except ValueError:  # nothing may be combined with the default, such as selection="last" of a chain
+            continue
+        assert run_id(other) == run_id(config), name
+
+
+def test_every_number_has_a_range_and_its_ends_are_configs():
+    numbers = {f.name for f in dataclasses.fields(Config) if not choices(f.name)} - {"fold", "as_released"}
+    assert set(RANGES) == numbers
+    for name, span in RANGES.items():
+        for end in [span.low] + [span.high] * (not span.open):
+            other = {"init_rho_low": {"init_rho_high": 5.0}, "init_rho_high": {"init_rho_low": -80.0}}.get(name, {})
+            kept = getattr(Config(**{name: [end] if name == "path" else end}, **other), name)
+            assert kept == ((end,) if name == "path" else end)
+
+
+def test_every_stored_record_is_of_a_config_that_is_still_known_by_its_name():
+    stored = [json.loads(path.read_text()) for path in BOOK.rglob("*.json") if path.name != "first_edition.json"]
+    assert len(stored) > 200
+    for content in stored:
+        config = Config.from_dict(content["config"])
+        assert content["run_id"] == run_id(config if content["kind"] != "posterior" else config.trained)
 
 
 def test_the_views_of_an_orbit_share_a_draw():
@@ -197,3 +321,9 @@ def test_a_training_is_the_same_whatever_is_stored_of_its_predictions():
     few, many = Config.annealed(samples=3, seed=5), Config.annealed(samples=50, seed=5)
     assert few.trained == many.trained == Config.annealed(seed=5) and few.trained.trained == few.trained
     assert run_id(few) != run_id(many) and Config.annealed().trained != few.trained
+
+
+@pytest.mark.parametrize("method", TRAINED_AS)
+def test_a_method_on_top_of_the_training_of_another_takes_its_rates(method, monkeypatch):
+    monkeypatch.setitem(ANNEALED_RATES, ("map", "gaussian", None), (3e-4, 5e-4))
+    assert Config.annealed(method=method).learning_rate == 3e-4

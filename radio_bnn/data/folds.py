@@ -12,6 +12,7 @@ MiraBest's division is committed beside this file; ``python -m radio_bnn.data.fo
 from __future__ import annotations
 
 import csv
+import hashlib
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -30,6 +31,7 @@ FIRST_EDITION_SEEDS = (14, 15, 16)  # data seeds
 RULED = ("peaks", "extent", "peaks_in_size")  # columns of the table
 AROUND = 0.75  # half the size of a galaxy, and half as much again
 TABLE = Path(__file__).with_name("folds.csv")
+TABLE_SHA256 = "2e9eb8469d383231df9729fbebd8aed27826506c7b1d8d15814720f865dabde4"  # with the ends of lines of Unix
 TEST, VALIDATION, TRAIN, SCORED, LEFT_OUT = "test", "validation", "train", "scored", "left out"
 
 
@@ -300,8 +302,13 @@ def committed_names() -> np.ndarray:
 
 @cache
 def _rows() -> dict[str, dict[str, str]]:
-    with TABLE.open(newline="") as file:
-        return {row.pop("name"): row for row in csv.DictReader(file)}
+    raw = TABLE.read_bytes().replace(b"\r\n", b"\n")
+    if hashlib.sha256(raw).hexdigest() != TABLE_SHA256:
+        raise ValueError(
+            f"{TABLE} is not the table of the folds of this version: its sha256 differs; install radio_bnn again, or "
+            "take the file from the repository"
+        )
+    return {row.pop("name"): row for row in csv.DictReader(raw.decode().splitlines())}
 
 
 def main() -> int:
@@ -315,6 +322,8 @@ def main() -> int:
         return 1
     write_table(galaxies, assign(galaxies, overlaps(galaxies)), TABLE)
     print(f"{TABLE.name} divides {len(galaxies)} galaxies into {N_FOLDS} folds.")
+    if (found := hashlib.sha256(TABLE.read_bytes()).hexdigest()) != TABLE_SHA256:
+        print(f"It is another table than before: TABLE_SHA256 in {Path(__file__).name} must become {found}.")
     return 0
 
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
 import pickle
+import pickletools
 import re
 import sys
 import tarfile
@@ -19,15 +21,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct, scalar
 from tqdm import tqdm
 
 from radio_bnn.data.folds import divide
 from radio_bnn.data.galaxies import CLASSES, COUNTS, HOW_TO_GET_MIRABEST, IMAGE_SIZE, Galaxies, Splits
 from radio_bnn.files import absolute, check_writable, named_place
 
+LARGEST = 2**26  # bytes of an archive when it is unpacked; the published ones have less than half
+MOST_OPCODES, MOST_GALAXIES = 20_000, 500  # of a batch; the published ones have 8,000 and 157
+RECONSTRUCT, SCALAR = "numpy.core.multiarray _reconstruct", "numpy.core.multiarray scalar"
+NDARRAY, DTYPE = "numpy ndarray", "numpy dtype"
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 8)), "test_batch")
 NAME = re.compile(
     r"(?P<code>\d{3})_(?P<ra>\d{3}\.\d{3})(?P<dec>[+-]\d{3}\.\d{3})_(?P<redshift>\d\.\d+)_(?P<size>\d{4}\.\d{2})\.png"
@@ -170,20 +176,125 @@ def read(path: Path, archives: Sequence[Archive] = ARCHIVES) -> tuple[Galaxies, 
     return galaxies, archive, sha256
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits the four globals that the batches hold; everything else is refused before it is looked up."""
+class _Mark:
+    """Where the members of a tuple, list or dict begin on the stack."""
 
-    ADMITTED = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy.core.multiarray", "scalar"): scalar,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
 
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no MiraBest batch holds")
-        return self.ADMITTED[module, name]
+class _Global:
+    """One of the four globals of the batches, by its name; refused before anything is looked up."""
+
+    def __init__(self, name: str) -> None:
+        if name not in (RECONSTRUCT, SCALAR, NDARRAY, DTYPE):
+            raise pickle.UnpicklingError(f"it asks for {name[:80].replace(' ', '.')}, which no MiraBest batch holds")
+        self.name = name
+
+
+class _Type:
+    """A dtype of plain numbers or of text, by its code."""
+
+    def __init__(self, code: str) -> None:
+        if not re.fullmatch(r"[iuf][1248]|U\d{1,4}", code):
+            raise pickle.UnpicklingError(f"it holds the dtype {code[:20]!r}, which no MiraBest batch does")
+        self.code = code
+
+
+class _Array:
+    """An array that has been begun, and is whole when its ``values`` are there."""
+
+    values: np.ndarray | None = None
+
+
+class _Unpickler:
+    """Reads what the batches hold, and nothing else of the language of pickles.
+
+    Their opcodes, and two for shorter batches; their four globals, which are stood in for and not looked up.
+    It makes numbers, text, bytes, ``_Array``, tuples, lists, and dicts whose keys are text, none larger than what the
+    file holds of it. So nothing runs, no C code meets an invented state, and nothing that could nest without end is
+    hashed, compared or printed. Whatever else a file holds is an exception.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.stack, self.memo = file, [], {}
+
+    def load(self) -> Any:
+        """The object of the pickle."""
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(self.file)):
+            if count == MOST_OPCODES:
+                raise pickle.UnpicklingError(f"it has more than {MOST_OPCODES} opcodes")
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            self._do(opcode.name, argument)
+
+    def _do(self, opcode: str, argument: Any) -> None:
+        stack = self.stack
+        match opcode:
+            case "PROTO":
+                return
+            case "BININT" | "BININT1" | "BININT2" | "BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
+                stack.append(argument)
+            case "NONE" | "NEWFALSE" | "NEWTRUE":
+                stack.append({"NONE": None, "NEWFALSE": False, "NEWTRUE": True}[opcode])
+            case "MARK" | "EMPTY_LIST" | "EMPTY_DICT":
+                stack.append({"MARK": _Mark, "EMPTY_LIST": list, "EMPTY_DICT": dict}[opcode]())
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._popped(int(opcode[-1]))))
+            case "TUPLE":
+                stack.append(tuple(self._marked()))
+            case "APPEND" | "APPENDS" | "SETITEMS":
+                _fill(self._popped(1) if opcode == "APPEND" else self._marked(), stack[-1])
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "GLOBAL":
+                stack.append(_Global(argument))
+            case "REDUCE":
+                stack.append(_reduced(*self._popped(2)))
+            case "BUILD":
+                _build(stack.pop(), stack[-1])
+            case _:
+                raise pickle.UnpicklingError(f"it holds the opcode {opcode}, which no MiraBest batch does")
+
+    def _popped(self, n: int) -> list[Any]:
+        return [self.stack.pop() for _ in range(n)][::-1]
+
+    def _marked(self) -> list[Any]:
+        found = []
+        while not isinstance(value := self.stack.pop(), _Mark):
+            found.append(value)
+        return found[::-1]
+
+
+def _fill(values: list[Any], place: Any) -> None:
+    """Put what lay on the stack into the list or dict below it."""
+    if isinstance(place, list):
+        place += values
+    elif isinstance(place, dict) and all(isinstance(key, str) for key in values[::2]):
+        place.update(zip(values[::2], values[1::2], strict=True))
+    else:
+        raise pickle.UnpicklingError("it fills what is neither a list nor a dict whose keys are text")
+
+
+def _reduced(function: Any, arguments: tuple[Any, ...]) -> _Type | _Array | str:
+    """What a call of one of the globals stands for: a dtype, an array without values yet, or text."""
+    name = function.name if isinstance(function, _Global) else None
+    if name == DTYPE:
+        return _Type(arguments[0])
+    if name == RECONSTRUCT:
+        return _Array()
+    if name == SCALAR and arguments[0].code.startswith("U"):
+        return arguments[1].decode("utf-32-le").rstrip("\0")
+    raise pickle.UnpicklingError("it calls what no MiraBest batch does")
+
+
+def _build(state: Any, value: Any) -> None:
+    """Give an array its values. The state of a dtype says nothing beside its code but the order of its bytes."""
+    if isinstance(value, _Type) and state[1] in ("<", "|"):
+        return
+    if not isinstance(value, _Array) or value.values is not None or state[2].code.startswith("U"):
+        raise pickle.UnpicklingError("it gives a state to what has none in a MiraBest batch")
+    _, shape, dtype, fortran, content = state
+    value.values = np.frombuffer(content, f"<{dtype.code}").reshape(shape, order="F" if fortran is True else "C")
 
 
 class _Progress(tqdm):
@@ -231,12 +342,12 @@ def _brief(error: Exception) -> str:
 
 def _decode(data: bytes, archive: Archive) -> Galaxies:
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
-            batches = {name: _batch(tar, f"{archive.folder}/{name}") for name in BATCHES}
+        members = _members(data)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"not a readable .tar.gz archive ({error})") from error
     images, names, in_test_batch = [], [], []
-    for name, (batch_images, batch_names) in batches.items():
+    for name in BATCHES:
+        batch_images, batch_names = _batch(members, f"{archive.folder}/{name}")
         images += batch_images
         names += batch_names
         in_test_batch += [name == "test_batch"] * len(batch_names)
@@ -246,18 +357,37 @@ def _decode(data: bytes, archive: Archive) -> Galaxies:
     return galaxies
 
 
-def _batch(tar: tarfile.TarFile, member: str) -> tuple[list[np.ndarray], list[str]]:
+def _members(data: bytes) -> dict[str, memoryview]:
+    """The plain files of a .tar.gz by name; no link is followed, no size believed."""
+    with gzip.open(io.BytesIO(data)) as file:
+        unpacked = memoryview(file.read(LARGEST + 1))
+    if len(unpacked) > LARGEST:
+        raise ValueError(f"it unpacks to more than {LARGEST} bytes, expected MiraBest")
+    found, place = {}, 0
+    while place < len(unpacked) and any(block := bytes(unpacked[place : place + tarfile.BLOCKSIZE])):
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if member.size < 0:
+            raise tarfile.InvalidHeaderError(f"a member has {member.size} bytes")
+        start, place = place + tarfile.BLOCKSIZE, place + tarfile.BLOCKSIZE * (1 - -member.size // tarfile.BLOCKSIZE)
+        if member.isreg():
+            found[member.name] = unpacked[start : start + member.size]
+    return found
+
+
+def _batch(members: Mapping[str, memoryview], member: str) -> tuple[list[np.ndarray], list[str]]:
     """Images and base names of one batch, with every label, shape and type checked."""
     try:
-        batch = _Unpickler(tar.extractfile(member), encoding="latin1").load()
-        images, names = batch["data"], [str(name).rpartition("/")[2] for name in batch["filenames"]]
+        batch = _Unpickler(io.BytesIO(members[member])).load()
+        images = [image.values if isinstance(image, _Array) else image for image in batch["data"]]
+        names = [name.rpartition("/")[2][:200] for name in batch["filenames"]]
         codes = [list(CLASSES)[label] for label in batch["labels"]]
-    except (tarfile.TarError, EOFError, OSError, zlib.error):
-        raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"{member} is not a MiraBest batch: {error}") from error
-    if not len(images) == len(names) == len(codes) > 0:
-        raise ValueError(f"{member}: {len(images)} images, {len(names)} names, {len(codes)} labels; expected as many")
+        raise ValueError(f"{member} is not a MiraBest batch: {str(error)[:200] or type(error).__name__}") from error
+    if not MOST_GALAXIES >= len(images) == len(names) == len(codes) > 0:
+        raise ValueError(
+            f"{member}: {len(images)} images, {len(names)} names, {len(codes)} labels; expected as many, at most "
+            f"{MOST_GALAXIES}"
+        )
     for image, name, code in zip(images, names, codes, strict=True):
         _check_galaxy(image, name, code, member)
     return images, names

@@ -49,41 +49,65 @@ def network(config: Config, generator: torch.Generator) -> LastLayer:
 def finish(state: State, x: Tensor | Windows, labels: Tensor) -> None:
     """Measure the curvature on all training galaxies and set the spread of the last layer; x (N, ...), labels (N,)."""
     config, model = state.problem.config, state.model
-    precision = hessian(model.base, x) / config.temperature
-    precision += torch.eye(len(precision), dtype=precision.dtype) / state.problem.prior.scale**2
-    if config.covariance == "diagonal":
-        precision = precision.diagonal().diag()
-    model.root.copy_(torch.linalg.cholesky(torch.linalg.inv(precision)))
+    shape = {"temperature": config.temperature, "scale": state.problem.prior.scale}
+    diagonal = config.covariance == "diagonal"
+    model.root.copy_(root(features(model.base, x), last_weights(model.base), diagonal=diagonal, **shape))
 
 
-def hessian(base: nn.Module, x: Tensor | Windows) -> Tensor:
-    """sum_n (diag p_n - p_n p_n^T) x phi_n phi_n^T, float64: that of the NLL in the last layer, exact; (P, P).
-
-    It does not depend on the labels. phi are the layer's inputs with a one for the bias, x the Kronecker product.
-    """
-    total: Tensor | float = 0.0
+@torch.no_grad()
+def features(base: nn.Module, x: Tensor | Windows) -> Tensor:
+    """What enters the last layer, with a one for its bias, of x (N, ...); (N, F + 1) float64."""
+    parts = []
     with recorded({LAST: getattr(base, LAST)}) as seen, posterior_mean(base):
         for start in range(0, len(x), BATCH_SIZE):
-            p = base(x[start : start + BATCH_SIZE]).double().softmax(-1)
-            phi = torch.cat(
-                [seen[LAST][0].double(), torch.ones(len(p), 1, dtype=torch.float64, device=p.device)], dim=1
-            )
-            spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-            total = total + torch.einsum("ncd,ni,nj->cidj", spread, phi, phi)
-    side = total.shape[0] * total.shape[1]
-    return total.reshape(side, side)
+            base(x[start : start + BATCH_SIZE])
+            parts.append(seen[LAST][0].double())
+    phi = torch.cat(parts)
+    return torch.cat([phi, torch.ones_like(phi[:, :1])], dim=1)
+
+
+def last_weights(base: nn.Module) -> Tensor:
+    """The weights of the last layer, class by class, each with its bias last; (P,)."""
+    layer = getattr(base, LAST)
+    return torch.cat([layer.weight, layer.bias.unsqueeze(1)], dim=1).flatten()
+
+
+def root(phi: Tensor, w: Tensor, *, temperature: float, scale: float, diagonal: bool = False) -> Tensor:
+    """R (P, P) lower triangular with R R^T = (H / T + 1 / s^2)^-1; of the diagonal of that precision alone if asked."""
+    precision = hessian(phi, w) / temperature
+    precision += torch.eye(len(precision), dtype=precision.dtype, device=precision.device) / scale**2
+    if diagonal:
+        precision = precision.diagonal().diag()
+    return torch.linalg.cholesky(torch.linalg.inv(precision))
+
+
+def hessian(phi: Tensor, w: Tensor) -> Tensor:
+    """sum_n (diag p_n - p_n p_n^T) x phi_n phi_n^T, float64: that of the NLL in the last layer, exact; (P, P).
+
+    It does not depend on the labels. phi (N, F + 1) are the ``features``, w (P,) the weights, x the Kronecker product.
+    """
+    p = (phi @ w.to(phi.dtype).view(-1, phi.shape[1]).T).softmax(-1)
+    spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    found = torch.einsum("ncd,ni,nj->cidj", spread, phi, phi)
+    return found.reshape(2 * [len(w)])
 
 
 @contextmanager
 def scope(model: LastLayer, generator: torch.Generator, sample: int = 0) -> Iterator[Draw]:
     """A fresh draw of the last layer from ``generator``; every other weight is that of the mode."""
+    noise = torch.randn(len(model.root), generator=generator, dtype=model.root.dtype, device=model.root.device)
+    with with_last(model, last_weights(model.base).detach() + model.root @ noise) as draw:
+        yield draw
+
+
+@contextmanager
+def with_last(model: nn.Module, weights: Tensor) -> Iterator[Draw]:
+    """Put ``weights`` (P,) in force in the last layer of ``model.base``; every other weight is as it is."""
     draw = {name: value.detach() for name, value in model.named_parameters()}
     weight, bias = f"base.{LAST}.weight", f"base.{LAST}.bias"
-    noise = torch.randn(len(model.root), generator=generator, dtype=model.root.dtype, device=model.root.device)
-    moved = (model.root @ noise).reshape(len(draw[bias]), -1)
-    draw |= {weight: draw[weight] + moved[:, :-1], bias: draw[bias] + moved[:, -1]}
-    with given(model, draw):
-        yield draw
+    each = weights.view(len(draw[bias]), -1)
+    with given(model, draw | {weight: each[:, :-1], bias: each[:, -1]}) as drawn:
+        yield drawn
 
 
 METHOD = Method(network, start=adam, step=partial(point.step, with_prior=True), scope=scope, finish=finish)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,8 @@ from radio_bnn.progress import bar
 
 # As many galaxies as keep every layer's output in the cache.
 BATCH_SIZE = 26
+# As many as are prepared at once: drawing the weights again for each block costs a percent of its forwards.
+BLOCK = 50 * BATCH_SIZE
 
 
 def predict(
@@ -25,29 +30,56 @@ def predict(
     scope: Scope = sampled,
     likelihood: Likelihood = LIKELIHOODS["categorical"],
     batch_size: int = BATCH_SIZE,
+    threads: int = 1,
     precision: str = "float32",
     progress: bool = False,
 ) -> np.ndarray:
     """Logits f(x; w_s) of S = ``samples`` posterior samples w_s over N images.
 
     images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). ``scope`` is
-    that of the inference method. A sample serves all images; ``batch_size`` bounds memory and does not change the
-    numbers beyond rounding. ``precision`` "bf16" runs the forwards in bfloat16. The orbit likelihoods average over
-    the eight views of D4 within each sample, at eight times the cost; "orbit_probs" gives log mean probabilities in
-    place of logits.
+    that of the inference method, which draws when it is entered. A sample serves all images; ``batch_size`` bounds
+    memory and does not change the numbers beyond rounding. Beside the images and the result, memory is that of BLOCK
+    prepared images, however many there are: each block replays the draws. ``threads`` of the CPU wait for each other
+    in every layer, so that more than one pays on an idle machine alone: on a shared one, share the images among
+    processes. ``precision`` "bf16" runs the forwards in bfloat16. The orbit likelihoods average over the eight views of
+    D4 within each sample, at eight times the cost; "orbit_probs" gives log mean probabilities in place of logits.
     """
-    if samples < 1 or batch_size < 1:
-        raise ValueError(f"samples={samples} and batch_size={batch_size} must be at least 1")
+    if samples < 1 or batch_size < 1 or threads < 1:
+        raise ValueError(f"samples={samples}, batch_size={batch_size} and threads={threads} must be at least 1")
     parameter = next(model.parameters())
+    per_block = max(1, BLOCK // batch_size) * batch_size
+    starts, first, logits = range(0, max(1, len(images)), per_block), generator.get_state(), None
+    shown = bar(total=samples * len(starts), desc="predict", unit="draw", leave=False, show=progress)
+    with shown, on_threads(threads), torch.inference_mode():
+        for start in starts:
+            generator.set_state(first)
+            chunks = _chunks(images[start : start + per_block], batch_size, parameter)
+            for sample in range(samples):
+                with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
+                    found = torch.cat([likelihood.forward(model, x) for x in chunks]).to(parameter.dtype).cpu().numpy()
+                if logits is None:
+                    logits = np.empty((samples, len(images), found.shape[1]), found.dtype)
+                logits[sample, start : start + per_block] = found
+                shown.update()
+    return logits
+
+
+def _chunks(images: np.ndarray | Tensor | Windows, batch_size: int, like: Tensor) -> list[Tensor | Windows]:
+    """Network input in batches, at least one; images as they are become prepared ones of the type of ``like``."""
     if isinstance(images, np.ndarray):
-        images = network_input(images, dtype=parameter.dtype, device=parameter.device)
-    chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    logits = []
-    with torch.inference_mode():
-        for sample in bar(range(samples), desc="predict", unit="draw", leave=False, show=progress):
-            with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
-                logits.append(torch.cat([likelihood.forward(model, x) for x in chunks]))
-    return torch.stack(logits).to(parameter.dtype).cpu().numpy()
+        images = network_input(images, dtype=like.dtype, device=like.device)
+    return [images[i : i + batch_size] for i in range(0, max(1, len(images)), batch_size)]
+
+
+@contextmanager
+def on_threads(threads: int) -> Iterator[None]:
+    """What is computed in the scope is computed on so many threads of the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def predict_as_trained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from radio_bnn.config import Config
-from radio_bnn.inference import ensemble, ivon, laplace, point, sgmcmc, vi
+from radio_bnn.inference import ensemble, hmc, ivon, laplace, point, sgmcmc, vi
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.method import Method, Problem
 from radio_bnn.model.priors import make_prior
@@ -19,6 +19,7 @@ METHODS: dict[str, Method] = {
     "sgmcmc": sgmcmc.METHOD,
     "ivon": ivon.METHOD,
     "laplace": laplace.METHOD,
+    "hmc": hmc.METHOD,
 }
 """Inference methods by their name in Config."""
 

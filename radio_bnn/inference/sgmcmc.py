@@ -61,7 +61,9 @@ class Chain(Ensemble):
     """The ``members`` are the kept draws in their order, and until one is drawn what came before it.
 
     ``kinetic`` and ``configurational`` (cycles, L): the temperature of each of the L tensors of weights, the mean over
-    the steps of every cycle that sample. Both are T in equilibrium with short steps.
+    the steps of every cycle that sample. In equilibrium with short steps the second is T, and the first 2 T / (1 + b)
+    with the ``momentum`` b: a step's noise enters the momenta whole, 2 (1 - b) T, of which friction leaves
+    1 / (1 - b^2), while the positions have the temperature T.
     """
 
     def __init__(self, members: list[nn.Module], cycles: int) -> None:

@@ -9,6 +9,7 @@ convolution need its input at the active sites and the empty image alone, too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,7 @@ KERNEL = 5
 WINDOW = KERNEL + 1
 PADDING = 1
 DENSE_ABOVE = 0.3
+PREPARED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +96,15 @@ def prepare(images: Tensor, background: float) -> Windows | Tensor:
     """Windows where images (N, 1, H, W) are mostly background, else the images themselves (dense)."""
     if len(images) == 0:
         return images
-    sparse = windows(images, background)
+    sparse = joined([windows(part, background) for part in images.split(PREPARED_AT_ONCE)])
     return sparse if sparse.active_share <= DENSE_ABOVE else images
+
+
+def joined(parts: Sequence[Windows]) -> Windows:
+    """The windows of all images of ``parts``, one or more with one background and size, in their order."""
+    counts = torch.cat([part.offsets.diff() for part in parts])
+    rows, site = torch.cat([part.rows for part in parts]), torch.cat([part.site for part in parts])
+    return replace(parts[0], rows=rows, site=site, offsets=F.pad(counts.cumsum(0), (1, 0)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,8 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     }
     plain = {
         "how one trains": ways,
-        "family": {"chains": sampling.posteriors(sampling.stored())},
+        "family": {"chains": sampling.posteriors(sampling.stored())}
+        | {title: along(ladder) for title, ladder in experiments.last_layers().items()},
         "objective": {t: along(ladder) for t, ladder in experiments.objectives().items() if t == "PAC²"},
         "augmentation": {t: along(ladder) for t, ladder in experiments.augmentations().items() if t != "none"},
     }

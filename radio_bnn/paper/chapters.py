@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import csv
+import json
+import math
 import os
 import platform
 import re
@@ -27,6 +29,7 @@ from tqdm import tqdm
 
 from radio_bnn.data.mirabest import cache_folder
 from radio_bnn.files import check_writable, named_place, remove_abandoned, replacing
+from radio_bnn.messages import meant, said, shown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -39,6 +42,10 @@ TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "dict": (dict,),
 }
+LARGEST_FILE = 100_000  # bytes of parameters
+DEEPEST = 20  # lists and mappings within each other
+LONGEST_WAIT = 7 * 24 * 3600  # seconds
+WHOLE = range(-(2**63), 2**63)  # the whole numbers that arrays hold
 NEEDS_MIRABEST = "needs-mirabest"
 NOT_EXECUTED = """:::{note}
 MiraBest is not on this machine: the next cell was not executed here, its output is the stored one.
@@ -70,16 +77,16 @@ def run_all(
     """Execute chapters by name (default: all of the book) and return their seconds, {name: seconds}.
 
     ``parameters`` holds one mapping per chapter, for values of its cell tagged ``parameters``; ``timeout`` limits every
-    cell, in seconds. Names and values are checked before anything runs, and no chapter changes unless all of them ran.
-    With ``out`` the chapters are executed in a copy of the book in that folder, where ``_generated/`` then holds their
-    times and the machine's description; there, cells that need MiraBest keep their stored output under a note where it
-    is absent. The scoreboard is written anew in either case.
-    Raises ChapterError for an unknown name, a wrong type, a failing or slow cell, and without ``out`` for a cell that
-    needs MiraBest where it is absent.
+    cell, in whole seconds. Names and values are checked before anything runs, and no chapter changes unless all of them
+    ran. With ``out`` the chapters are executed in a copy of the book in that folder, where ``_generated/`` then holds
+    their times and the machine's description; there, cells that need MiraBest keep their stored output under a note
+    where it is absent. The scoreboard is written anew in either case.
+    Raises ChapterError for an unknown name, a wrong type, a file that is no notebook, a failing or slow cell, and
+    without ``out`` for a cell that needs MiraBest where it is absent.
     """
     from radio_bnn.paper import scoreboard
 
-    book, known = Path(book), chapters_of(Path(book))
+    timeout, book, known = checked_timeout(timeout), Path(book), chapters_of(Path(book))
     values = checked(list(names) or list(known), parameters or {}, known)
     remove_abandoned(book)
     if out is None:
@@ -106,6 +113,8 @@ def checked(
     """The parameters of each chapter as it will see them, {name: {parameter: value}}; all names are known ones."""
     refuse_unknown(names, known, "chapter")
     refuse_unknown(parameters, known, "chapter in the parameters")
+    for path in known.values():  # the scoreboard is made of all of them
+        opened(path)
     return {name: check(known[name], parameters.get(name) or {}) for name in names}
 
 
@@ -122,17 +131,90 @@ def chapters_of(book: Path) -> dict[str, Path]:
     return {name: found[name] for name in dict.fromkeys([*listed, *found]) if name in found}
 
 
-def read_parameters(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Parameters per chapter, {chapter: {name: value}}, from a YAML file with one mapping per chapter."""
-    import yaml
+def opened(path: Path) -> NotebookNode:
+    """The notebook in a file. Raises ChapterError for anything but a valid one of format 4.5."""
+    import nbformat
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ChapterError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object with cells, got {shown(content)}")
+        version = content.get("nbformat"), content.get("nbformat_minor")
+        if version[0] != 4 or not isinstance(version[1], int) or version[1] < 5:
+            raise ValueError(f"its nbformat is {shown(version)}, expected 4 and at least 5")
+        nbformat.validate(content)
+        return nbformat.reads(text, as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged or foreign file provokes
+        cure = "take it from the repository again, or convert it with `jupyter nbconvert --to notebook`"
+        raise ChapterError(f"{path} is not a notebook that can be used: {said(error)}; {cure}") from error
+
+
+def checked_timeout(seconds: float | None) -> int | None:
+    """The limit of a cell in whole seconds, None for no limit."""
+    if seconds is None:
+        return None
+    if not 1 <= seconds <= LONGEST_WAIT or seconds != int(seconds):
+        raise ChapterError(f"timeout={shown(seconds)} must be whole seconds from 1 to {LONGEST_WAIT}, or left out")
+    return int(seconds)
+
+
+def read_parameters(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Parameters per chapter, {chapter: {name: value}}, from a YAML file with one mapping per chapter.
+
+    The file is small and plain: no key twice, no anchors, no tags. Raises ChapterError for any other.
+    """
+    with open(path, "rb") as file:
+        raw = file.read(LARGEST_FILE + 1)
+    if len(raw) > LARGEST_FILE:
+        raise ChapterError(f"{path} is longer than {LARGEST_FILE} bytes: parameters are a few lines")
+    try:
+        content = _plain_yaml(raw.decode("utf-8"))
+    except Exception as error:  # whatever a damaged or hostile file provokes: not all of it is a YAMLError
+        raise ChapterError(f"{path} is not YAML that can be used: {said(error)}") from error
+    if content is None:
+        return {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-        raise ChapterError(f"{path}: expected one mapping per chapter, such as `priors: {{seed: 3}}`, got {content!r}")
+        raise ChapterError(
+            f"{path}: expected one mapping per chapter, such as `priors: {{seed: 3}}`, got {shown(content)}"
+        )
     return content
+
+
+def _plain_yaml(text: str) -> Any:
+    """The content of YAML without anchors, tags and keys that occur twice; each is a ValueError with its line."""
+    import yaml
+
+    def checked(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := next((key for key, _ in node.value if keys.count((key.tag, key.value)) > 1), None):
+                raise ValueError(f"{twice.value!r} occurs twice{_line(twice)}")
+            for pair in node.value:
+                for part in pair:
+                    checked(part)
+        elif isinstance(node, yaml.SequenceNode):
+            for part in node.value:
+                checked(part)
+
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it nests deeper than {DEEPEST} levels{_line(event)}")
+        if getattr(event, "anchor", None):
+            raise ValueError(f"anchors are not used here{_line(event)}: write the value twice")
+        if getattr(event, "tag", None):
+            raise ValueError(f"the tag {event.tag!r} is not used here{_line(event)}")
+    if (node := yaml.compose(text, yaml.SafeLoader)) is not None:
+        checked(node)
+    return yaml.safe_load(text)
+
+
+def _line(part: Any) -> str:
+    return f" (line {part.start_mark.line + 1})"
 
 
 def check(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +223,12 @@ def check(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     if not path.is_file():
         raise ChapterError(f"{path}: no such chapter")
-    types = {name: found["inferred_type_name"] for name, found in papermill.inspect_notebook(str(path)).items()}
+    opened(path)
+    try:
+        found = papermill.inspect_notebook(str(path))
+    except Exception as error:  # a notebook without a kernel, a folder whose name papermill takes for a template
+        raise ChapterError(f"{path}: its parameters cannot be read: {said(error)}") from error
+    types = {name: parameter["inferred_type_name"] for name, parameter in found.items()}
     if not types:
         raise ChapterError(f"{path}: no readable cell tagged 'parameters'")
     refuse_unknown(parameters, types, f"parameter of {path.name}")
@@ -149,16 +236,41 @@ def check(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit(what: str, value: Any, annotation: str) -> Any:
-    """The value if it has the annotated type (``int``, ``float``, ``list[float]``, ...), else a ChapterError."""
+    """The value if it has the annotated type (``int``, ``float``, ``list[float]``, ...), else a ChapterError.
+
+    Numbers are finite and of at most 64 bits, texts are without NUL; so is whatever a list or a dict holds.
+    """
     outer, _, inner = annotation.replace(" ", "").partition("[")
     if outer not in TYPES:
-        raise ChapterError(f"{what} has the annotation {annotation!r} in the chapter: use one of {', '.join(TYPES)}")
+        raise ChapterError(
+            f"{what} has the annotation {shown(annotation)} in the chapter: use one of {', '.join(TYPES)}"
+        )
     if not isinstance(value, TYPES[outer]) or (isinstance(value, bool) and outer != "bool"):
         hint = " (YAML takes 1e-2 for a text: write 0.01 or 1.0e-2)" if outer == "float" and is_number(value) else ""
-        raise ChapterError(f"{what} must be {annotation}, got {value!r}{hint}")
+        raise ChapterError(f"{what} must be {annotation}, got {shown(value)}{hint}")
     if outer == "list" and inner:
         return [fit(f"{what}[{i}]", item, inner[:-1]) for i, item in enumerate(value)]
+    refuse_strange(what, value)
     return float(value) if outer == "float" else value
+
+
+def refuse_strange(what: str, value: Any) -> None:
+    """Raise ChapterError for a value that a cell cannot be given: a date, a number without end, half a character."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_strange(f"{what}: a key", key)
+            refuse_strange(f"{what}[{shown(key)}]", item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            refuse_strange(f"{what}[{i}]", item)
+    elif isinstance(value, int) and value not in WHOLE:
+        raise ChapterError(f"{what} must be a whole number of at most 64 bits, got {shown(value)}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ChapterError(f"{what} must be finite, got {value}")
+    elif isinstance(value, str) and ("\0" in value or value != value.encode(errors="ignore").decode()):
+        raise ChapterError(f"{what} must be a text of whole characters without NUL, got {shown(value)}")
+    elif not isinstance(value, int | float | str | None):
+        raise ChapterError(f"{what} must be a number, a text, a list or a mapping, got {shown(value)}")
 
 
 def is_number(value: Any) -> bool:
@@ -171,15 +283,16 @@ def is_number(value: Any) -> bool:
 def refuse_unknown(names: Sequence[str] | Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
     """Raise ChapterError if a name is not among the known ones."""
     if unknown := sorted(map(str, set(names) - set(known))):
-        raise ChapterError(f"no such {what}: {', '.join(unknown)} (there are: {', '.join(sorted(known)) or 'none'})")
+        listed = ", ".join(shown(name)[1:-1] for name in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        hint = meant(unknown[0], known)
+        raise ChapterError(f"no such {what}: {listed} (there are: {', '.join(sorted(known)) or 'none'}){hint}")
 
 
 def execute(path: Path, parameters: Mapping[str, Any], *, timeout: float | None = None) -> NotebookNode:
     """The executed chapter, without anything that differs from run to run; the file is not touched."""
-    import nbformat
     import papermill
 
-    source = nbformat.read(path, as_version=4)
+    source = opened(path)
     source.cells = [cell for cell in source.cells if "injected-parameters" not in tags(cell)]
     stored = set_aside(source) if mirabest_is_absent() else {}
     with kernel_environment(), one_message(path, timeout):
@@ -212,9 +325,7 @@ def mirabest_is_absent() -> bool:
 
 def refuse_without_mirabest(path: Path) -> None:
     """Raise ChapterError if executing a chapter in place would lose outputs that only MiraBest can give."""
-    import nbformat
-
-    if any(NEEDS_MIRABEST in tags(cell) for cell in nbformat.read(path, as_version=4).cells) and mirabest_is_absent():
+    if any(NEEDS_MIRABEST in tags(cell) for cell in opened(path).cells) and mirabest_is_absent():
         raise ChapterError(
             f"{path} has cells that need MiraBest, which is not on this machine: set RADIO_BNN_DATA, "
             "fetch it with `python -m radio_bnn.data.mirabest`, or execute a copy with --out"

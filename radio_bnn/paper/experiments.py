@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radio_bnn.config import N_FOLDS, Config, run_id
+from radio_bnn.messages import meant, shown
 
 FIRST_SEED = Config().seed
 PRECISION = "bf16"
@@ -46,6 +47,10 @@ BASELINES = {"maximum a posteriori": {"method": "map"}, "dropout": {"method": "d
 LABEL_FREE = {"likelihood": "label_free"}
 CHAINS = range(4)
 SAMPLED_AT = (0.01, 0.1, 1.0)  # temperatures of the chains
+LAST_LAYERS = {
+    "last layer, Laplace": {"method": "laplace"},
+    "last layer, HMC": {"method": "hmc", "members": MANY_SAMPLES},
+}
 LABELLERS = (2, 5, 10)
 # Simulated galaxies by title: one vote each, and ten votes of which one is the label, with and without the consensus.
 WORLDS = {
@@ -170,6 +175,15 @@ def chains(folds: Iterable[int] = FEW) -> dict[float, list[Group]]:
             for fold in folds
         ]
         for t in SAMPLED_AT
+    }
+
+
+def last_layers(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """The last layer's posterior alone, approximated and sampled, on the same features: {title: {T: runs}}."""
+    folds = list(folds)
+    return {
+        title: {t: [run(f, temperature=t, **{"samples": MANY_SAMPLES} | changes) for f in folds] for t in SAMPLED_AT}
+        for title, changes in LAST_LAYERS.items()
     }
 
 
@@ -339,6 +353,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
     "sampling": lambda: _wanted(dict(reversed(chains().items()))),
+    "last layer": lambda: _wanted(last_layers()),
     "curation": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted(curated()),
     "controlled": lambda: _wanted(controlled()),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
@@ -349,7 +364,17 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "priors": ("priors", "matched", "baselines"),
     "calibration": ("path", "baselines"),
     "pruning": ("pruning",),
-    "cold_posterior": ("path", "controls", "directions", "objectives", "precision", "protocol", "curation"),
+    "cold_posterior": (
+        "path",
+        "controls",
+        "directions",
+        "objectives",
+        "precision",
+        "protocol",
+        "curation",
+        "sampling",
+        "last layer",
+    ),
     "inference": ("path", "baselines", "sampling"),
     "augmentation": ("path", "orbit", "augmentations"),
     "atlas": ("path", "priors", "matched", "baselines"),
@@ -413,5 +438,6 @@ def _once(items: Iterable[Wanted]) -> list[Wanted]:
 
 def _known(what: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
-        raise ValueError(f"{what}={name!r} is not known: choose one of {', '.join(known)}")
+        hint = meant(name, known)
+        raise ValueError(f"{what}={shown(name)} is not known: choose one of {', '.join(known)}{hint}")
     return known[name]

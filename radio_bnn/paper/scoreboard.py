@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from radio_bnn import messages
 from radio_bnn.files import replacing
 from radio_bnn.paper import experiments, front, multiverse
+from radio_bnn.paper.chapters import opened
 from radio_bnn.paper.claims import CLAIMS, MIME, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Verdict, holm
 from radio_bnn.paper.prose import FINDING, NOT_RUN
 from radio_bnn.paper.tables import ends_together
@@ -34,7 +36,8 @@ class Entry(NamedTuple):
 def collect(book: str | Path) -> list[Entry]:
     """The verdicts in the stored outputs of a book's chapters, by chapter and cell.
 
-    Raises ValueError for an output that is no verdict on a known claim, and for a claim that two cells judge.
+    Raises ValueError for an output that is no verdict on a known claim, and for a claim that two cells judge; and for a
+    file that is no notebook.
     """
     entries = [entry(data[MIME], chapter) for chapter, data in _outputs(book) if MIME in data]
     seen: dict[str, str] = {}
@@ -49,21 +52,25 @@ def collect(book: str | Path) -> list[Entry]:
 
 def _outputs(book: str | Path) -> list[tuple[str, dict[str, Any]]]:
     """The name of the chapter and the data of every stored output of a book's code cells, in order."""
-    import nbformat
-
     return [
         (path.stem, output.get("data", {}))
         for path in sorted(Path(book).glob("*.ipynb"))
-        for cell in nbformat.read(path, as_version=4).cells
+        for cell in opened(path).cells
         for output in cell.get("outputs", [])
     ]
 
 
 def released(book: str | Path) -> dict[str, Verdict]:
     """The verdicts on the released code in the output that shows every claim under every protocol; empty without."""
-    record = next((data[multiverse.MIME] for _, data in _outputs(book) if multiverse.MIME in data), None)
-    found = {} if record is None else json.loads(record)[experiments.RELEASED]
-    return {claim: Verdict(**verdict) for claim, verdict in found.items()}
+    chapter, record = next(
+        ((c, data[multiverse.MIME]) for c, data in _outputs(book) if multiverse.MIME in data), ("", "")
+    )
+    if not chapter:
+        return {}
+    try:
+        return {claim: Verdict(**verdict) for claim, verdict in json.loads(record)[experiments.RELEASED].items()}
+    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+        raise _no_verdict(chapter, record, problem) from problem
 
 
 def entry(record: str, chapter: str) -> Entry:
@@ -72,10 +79,13 @@ def entry(record: str, chapter: str) -> Entry:
         verdict = Verdict(**json.loads(record))
         CLAIMS[verdict.claim]
     except (TypeError, ValueError, KeyError) as problem:
-        raise ValueError(
-            f"{chapter}: {record!r} is no verdict on a claim ({problem}): execute the chapter again"
-        ) from problem
+        raise _no_verdict(chapter, record, problem) from problem
     return Entry(verdict.claim, verdict, chapter, f"claim-{verdict.claim.lower()}")
+
+
+def _no_verdict(chapter: str, record: Any, problem: Exception) -> ValueError:
+    said = f"{messages.shown(record)} is no verdict on a claim ({messages.said(problem)})"
+    return ValueError(f"{chapter}: {said}: execute the chapter again")
 
 
 def page(entries: Iterable[Entry], as_released: Mapping[str, Verdict] | None = None) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,11 @@ from radio_bnn.config import THERMOMETERS, Config, run_id
 from radio_bnn.data import Splits, load, mirabest
 from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation import resampling
-from radio_bnn.files import CHECKOUT, check_writable
+from radio_bnn.files import CHECKOUT, check_writable, is_checkout
 from radio_bnn.inference import sgmcmc
 from radio_bnn.inference.checkpoint import CheckpointError
 from radio_bnn.inference.likelihood import REJECTED, targets
-from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.predict import on_threads, predict_as_trained
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
@@ -130,15 +133,9 @@ def start_of(config: Config, *, device: str, progress: bool = True) -> Parameter
     return network(records.find(config.previous, Posterior)).state_dict()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """What is recorded is computed on one CPU thread, so that it can be repeated."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return on_threads(1)
 
 
 def load_data(config: Config) -> Splits:
@@ -223,7 +220,9 @@ def reached(trained: Fit, splits: Splits) -> dict[str, float]:
 
 
 def score(scored: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """The stored metrics of one set; hybrids are neither FRI nor FRII, so they have uncertainties only."""
+    """The stored metrics of one set, none of an empty one; hybrids are neither class and have uncertainties only."""
+    if not len(labels):
+        return {}
     return resampling.summarise(logits, None if scored == "hybrid" else labels)
 
 
@@ -299,18 +298,30 @@ def check_unchanged(folder: Path) -> None:
 
 @cache
 def _commit() -> str:
-    return _git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
+    return _git("describe", "--always", "--dirty", "--abbrev=12") or _installed_commit() or "unknown"
 
 
 def _git(*arguments: str) -> str:
     """What git says of the checkout that holds this package; empty where there is none."""
-    if not (CHECKOUT / ".git").exists():
+    if not is_checkout(CHECKOUT) or not (CHECKOUT / ".git").exists():
         return ""
     try:
         ask = ["git", "-C", str(CHECKOUT), *arguments]
-        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's are others
+        return subprocess.run(ask, env=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def _installed_commit() -> str:
+    """The commit from which pip installed this package, as direct_url.json says (PEP 610); empty if from elsewhere."""
+    try:
+        found = distribution("radio-bnn")
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, OSError, ValueError):
+        return ""
+    is_this = Path(str(found.locate_file("radio_bnn"))).resolve() == Path(radio_bnn.__file__).resolve().parent
+    return origin.get("vcs_info", {}).get("commit_id", "")[:12] if is_this else ""
 
 
 def processor() -> str:

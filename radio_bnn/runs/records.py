@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+import os
+import stat
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any, BinaryIO, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from scipy.special import log_softmax
@@ -25,12 +29,15 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.files import CHECKOUT, named_place, replacing
+from radio_bnn.files import CHECKOUT, absolute, is_checkout, named_place, replacing
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
+LARGEST_JSON = 2**24  # bytes
+MOST_GALAXIES = 2**16  # whose places uint16 can hold
+ATTEMPTS = 100  # to read a record that others replace again and again
 DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
 PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer", "sampled")
 # What may vary within a protocol; every other field belongs to its recipe.
@@ -212,10 +219,17 @@ def identity(config: Config, kind: str) -> str:
 
 
 def committed_folder() -> Path:
-    """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout."""
+    """The folder of the book's records: ``RADIO_BNN_RESULTS``, or ``book/results`` of this checkout.
+
+    Where the package is installed without one: a folder of its own among the user's data.
+    """
     if named := named_place("RADIO_BNN_RESULTS"):
         return named
-    return CHECKOUT / "book" / "results"
+    if is_checkout(CHECKOUT):
+        return CHECKOUT / "book" / "results"
+    from platformdirs import user_data_path
+
+    return absolute(user_data_path("radio_bnn"), of="the folder of the user's data") / "results"
 
 
 def cached_folder() -> Path:
@@ -248,110 +262,273 @@ def find(config: Config, kind: type[AnyRecord] = Run, folders: Sequence[Path] | 
 
 
 def read(folder: Path, name: str, kind: type[AnyRecord] = Run) -> AnyRecord:
-    """The record ``name`` in ``folder``, checked: digest and headers before any array, then shapes and values.
+    """The record ``name`` in ``folder``, checked: sizes and digests before any array, then shapes and values.
 
-    Raises ValueError, naming the file and what to do, for whatever is wrong with it.
+    While somebody replaces it, the old record or the new one. Raises ValueError, naming the file and what to do, for
+    whatever is wrong with it.
     """
     path = path_of(folder, kind.kind, name)
     try:
-        config, content = _opened(path, kind.kind)
-        record = kind(config, content, _arrays(path.with_suffix(".npz"), content.pop("arrays")))
-        record.check()
+        return _settled(path, kind)
     except Exception as problem:  # whatever a damaged or foreign file provokes
-        said = f"it lacks {problem}" if isinstance(problem, KeyError) else " ".join(str(problem).split())
+        said = f"it lacks {problem}" if isinstance(problem, KeyError) else " ".join(str(problem)[:1000].split())
         cure = f"delete {name}.json and {name}.npz there and run it again"
-        if isinstance(problem, _NewerError):
-            cure = "update radio_bnn"
+        if isinstance(problem, _OtherVersionError):
+            cure = problem.cure
         raise ValueError(
-            f"{path.name} in {path.parent} cannot be read: {said or type(problem).__name__}; {cure}"
+            f"{path.name} in {path.parent} cannot be read: {said[:400] or type(problem).__name__}; {cure}"
         ) from problem
-    return record
 
 
 def write(record: Record, folder: Path) -> None:
-    """Write ``<identity>.npz``, then ``<identity>.json``, each atomically: a record that exists is whole.
+    """Write ``<identity>.npz`` and ``<identity>.json``, whole: the JSON holds the digests of both, and comes last.
 
-    Raises ValueError or KeyError, before anything is written, for what ``read`` would refuse.
+    Arrays that replace others wait beside them until the new JSON, which decides whose they are, is in its place:
+    killed at any point, it leaves the old record or the new one. Raises ValueError or KeyError, before anything is
+    written, for what ``read`` would refuse.
     """
     _check_finite(record.arrays)
     record.check()
+    entries = _entries(record.arrays)
+    _check_size(entries)
     path = path_of(folder, record.kind, record.identity)
     values = {"schema": SCHEMA, "kind": record.kind, "run_id": record.identity, "config": record.config.to_dict()}
-    values |= {**record.content, "arrays": {"entries": _entries(record.arrays)}}
-    with replacing(path) as text, replacing(path.with_suffix(".npz")) if record.arrays else nullcontext() as packed:
-        if packed is not None:  # it takes its place before the JSON does
-            with packed.open("wb") as file:
-                np.savez_compressed(file, **record.arrays)
-            values["arrays"]["sha256"] = hashlib.sha256(packed.read_bytes()).hexdigest()
-        text.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+    values |= {**record.content, "arrays": {"entries": entries}}
+    packed = io.BytesIO()
+    if record.arrays:
+        np.savez_compressed(packed, **record.arrays)
+        values["arrays"]["sha256"] = hashlib.sha256(packed.getbuffer()).hexdigest()
+    text = sealed(values)
+    with _alone(path.parent):
+        _finish(path)
+        arrays = _waiting(path) if path.exists() else path.with_suffix(".npz")
+        with replacing(path) as partial:
+            partial.write_text(text)
+            if record.arrays:
+                with replacing(arrays) as beside:
+                    beside.write_bytes(packed.getbuffer())
+        if record.arrays:
+            os.replace(arrays, path.with_suffix(".npz"))
 
 
-class _NewerError(ValueError):
-    """A record of a later version of this package."""
+def sealed(values: Mapping[str, Any]) -> str:
+    """The JSON of a record with ``values``, and last the SHA-256 of all that it says."""
+    plain = json.loads(json.dumps(values, allow_nan=False))
+    plain["sha256"] = _said(plain)
+    text = json.dumps(plain, indent=1) + "\n"
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"its JSON would have {len(text)} bytes, more than the {LARGEST_JSON} that a record may have")
+    return text
 
 
-def _opened(path: Path, kind: str) -> tuple[Config, dict[str, Any]]:
-    """Config and content of a JSON that claims to be a record of this kind."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+def seal(folder: Path) -> list[Path]:
+    """Add to the JSON of every record in ``folder``, of whatever kind, the digest that it lacks; return those.
+
+    Records had none before November 2026. Nothing else of them changes, and what is no whole record stays as it is.
+    """
+    lacking = [path for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]) if _lacks_a_seal(path)]
+    for path in lacking:
+        with _alone(path.parent), replacing(path) as partial:
+            partial.write_text(sealed(_parsed(path)))
+    return lacking
+
+
+def _lacks_a_seal(path: Path) -> bool:
+    try:
+        values = _parsed(path)
+        _, content = _claimed(path, values, values["kind"])
+        _arrays(path, content["arrays"])
+    except Exception:  # whatever a damaged or foreign file provokes; `read` says so to whoever asks for it
+        return False
+    return "sha256" not in values
+
+
+class _OtherVersionError(ValueError):
+    """A record of another version of this package, and what to do about it."""
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem)
+        self.cure = cure
+
+
+def _settled(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """A record, read again if its JSON was replaced while it was read."""
+    for _ in range(ATTEMPTS):
+        before = _version(path)
+        try:
+            return _whole(path, kind)
+        except Exception:
+            if _version(path) == before:
+                raise
+    raise ValueError(f"it was replaced {ATTEMPTS} times while it was read")
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _whole(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    values = _parsed(path)
+    config, content = _claimed(path, values, kind.kind)
+    record = kind(config, content, _arrays(path, content.pop("arrays")))
+    record.check()
+    _check_seal(path, values)
+    return record
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What a JSON says, if it is an object of the size of a record."""
+    text = _bytes(path, LARGEST_JSON)
+    if text is None:
+        raise FileNotFoundError(f"No such file: {path.name}")
+    values = json.loads(text.decode("utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object with a schema, got {type(values).__name__}")
-    schema = values.pop("schema")
+    return values
+
+
+def _bytes(path: Path, most: int) -> bytes | None:
+    """What a file holds; None if there is none. Raises ValueError for another thing than a file, or a longer one."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep a reader waiting
+            raise ValueError(f"{path.name} is no file")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > most:
+        raise ValueError(f"{path.name} has more than the {most} bytes that it may have")
+    return data
+
+
+def _claimed(path: Path, values: Mapping[str, Any], kind: str) -> tuple[Config, dict[str, Any]]:
+    """Config and content of a JSON that claims to be a record of this kind."""
+    content = dict(values)
+    schema, _ = content.pop("schema"), content.pop("sha256", None)
     if not isinstance(schema, int) or schema < SCHEMA:
         raise ValueError(f"schema {schema!r} is not {SCHEMA}, which this version reads")
     if schema > SCHEMA:
-        raise _NewerError(f"schema {schema} is of a later version than {SCHEMA}, which this one reads")
-    found, name, config = values.pop("kind"), values.pop("run_id"), Config.from_dict(values.pop("config"))
+        raise _OtherVersionError(
+            f"schema {schema} is of a later version than {SCHEMA}, which this one reads", "update radio_bnn"
+        )
+    found, name, config = content.pop("kind"), content.pop("run_id"), Config.from_dict(content.pop("config"))
     if found != kind:
         raise ValueError(f"it is a record of kind {found!r}, expected {kind!r}")
     if not path.stem == name == identity(config, kind):
         raise ValueError(f"it holds the config of run {identity(config, kind)}: a record is never edited or renamed")
-    return config, values
+    return config, content
+
+
+def _check_seal(path: Path, values: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a JSON says what it said when it was written."""
+    if "sha256" not in values:
+        raise _OtherVersionError(
+            "it does not say the sha256 of what it says, as earlier versions did not",
+            f"`python -m radio_bnn.runs.records {path.parent}` adds it",
+        )
+    if values["sha256"] != _said(values):
+        raise ValueError("it does not say what was written: the sha256 of its content differs")
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a JSON says, however it is laid out."""
+    return _sha256({name: value for name, value in values.items() if name != "sha256"})
+
+
+def _waiting(path: Path) -> Path:
+    """Where the arrays of a JSON are that is being replaced."""
+    return path.with_suffix(".next.npz")
+
+
+def _finish(path: Path) -> None:
+    """Put arrays in their place that a killed writer has left waiting, if they are those of the JSON."""
+    with suppress(Exception):  # whatever a damaged file provokes: it is replaced
+        waiting = _waiting(path)
+        if hashlib.sha256(waiting.read_bytes()).hexdigest() == _parsed(path)["arrays"]["sha256"]:
+            os.replace(waiting, path.with_suffix(".npz"))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One writer at a time in a folder, which is made if it is missing; several where the system cannot lock it.
+
+    Two of those may leave one's JSON with the other's arrays, which ``read`` refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+
+        held = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _arrays(path: Path, declared: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of an npz whose digest and headers are as declared, which is checked before memory is taken."""
-    if not declared["entries"]:
+    """The arrays with the digest and the headers that a JSON declares, checked before memory is taken for them."""
+    entries = declared["entries"]
+    if not entries:
         return {}
-    size = sum(math.prod(e["shape"]) * _itemsize(name, e["dtype"]) for name, e in declared["entries"].items())
-    if size > LARGEST:
-        raise ValueError(f"its arrays would take {size} bytes, more than the {LARGEST} that a record may take")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != declared["sha256"]:
-            raise ValueError(f"{path.name} is not the file that was written with it: its sha256 differs")
-        headers = _headers(file)
-        if headers != declared["entries"]:
-            raise ValueError(f"{path.name} does not hold the arrays that are declared: {headers}")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in headers}
-    _check_finite(arrays)
-    return arrays
+    size = _check_size(entries)
+    # While a record is replaced, a reader may come too early for the first place and too late for the second.
+    for place in (path.with_suffix(".npz"), _waiting(path), path.with_suffix(".npz")):
+        data = _bytes(place, 2 * size + LARGEST_JSON)
+        if data is not None and hashlib.sha256(data).hexdigest() == declared["sha256"]:
+            arrays = _unpacked(data, entries)
+            _check_finite(arrays)
+            return arrays
+    if not path.with_suffix(".npz").exists():
+        raise FileNotFoundError(f"No such file: {path.with_suffix('.npz').name}")
+    raise ValueError(f"{path.stem}.npz is not the file that was written with it: its sha256 differs")
 
 
 def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     return {name: {"shape": list(values.shape), "dtype": values.dtype.name} for name, values in arrays.items()}
 
 
-def _itemsize(name: str, dtype: str) -> int:
-    if dtype not in DTYPES:
-        raise ValueError(f"{name} is declared as {dtype!r}, expected one of {', '.join(DTYPES)}")
-    return np.dtype(dtype).itemsize
+def _check_size(entries: Mapping[str, Mapping[str, Any]]) -> int:
+    """The bytes of arrays with these shapes and types. Raises ValueError for more than LARGEST, or other types."""
+    size = 0
+    for name, entry in entries.items():
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name} is declared as {entry['dtype']!r}, expected one of {', '.join(DTYPES)}")
+        if not all(isinstance(n, int) and n >= 0 for n in entry["shape"]):
+            raise ValueError(f"{name} is declared with shape {entry['shape']}")
+        size += math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize
+    if size > LARGEST:
+        raise ValueError(f"its arrays would take {size} bytes, more than the {LARGEST} that a record may take")
+    return size
 
 
-def _headers(file: BinaryIO) -> dict[str, dict[str, Any]]:
-    """What an npz says of its arrays, as ``_entries`` does; nothing but headers is unpacked."""
-    found = {}
-    file.seek(0)
-    with zipfile.ZipFile(file) as archive:
+def _unpacked(data: bytes, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The arrays of an npz, each unpacked once its header is seen to be that of its entry."""
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
+                raise ValueError(f"{name} is compressed by method {member.compress_type}")
             with archive.open(member) as opened:
                 np.lib.format.read_magic(opened)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(opened)
-                size = opened.tell() + math.prod(shape) * dtype.itemsize
-            if member.file_size != size:
-                raise ValueError(f"{member.filename} unpacks to {member.file_size} bytes, expected {size}")
-            found[member.filename.removesuffix(".npy")] = {"shape": list(shape), "dtype": dtype.name}
-    return found
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
+                size = math.prod(shape) * dtype.itemsize
+                if member.file_size != opened.tell() + size:
+                    raise ValueError(f"{name} unpacks to {member.file_size} bytes, expected {opened.tell() + size}")
+                if (found := {"shape": list(shape), "dtype": dtype.name}) != entries.get(name):
+                    raise ValueError(f"{name} is {found}, not as declared: {entries.get(name)}")
+                arrays[name] = np.ndarray(shape, dtype, bytearray(opened.read(size)), order="F" if fortran else "C")
+    expect_names(arrays, list(entries))
+    return arrays
 
 
 # Check
@@ -383,6 +560,8 @@ def check_galaxies(record: Record, labels: Mapping[str, np.ndarray]) -> None:
     source = record.content["provenance"]
     if source["data"] != record.config.data:
         raise ValueError(f"its data are {source['data']!r}, those of its config {record.config.data!r}")
+    if record.config.simulated_galaxies > MOST_GALAXIES:
+        raise ValueError(f"it is of {record.config.simulated_galaxies} galaxies, a record of at most {MOST_GALAXIES}")
     known = galaxies_of(record.config, source["data_sha256"])
     for name, values in labels.items():
         expect(f"the labels of {name}", values, (len(values),), np.uint8)
@@ -424,7 +603,7 @@ def _galaxies_in(simulated: int | None, fold: int | None, train_on: str) -> dict
 def _check_metrics(name: str, scores: Mapping[str, Any], labels: np.ndarray) -> None:
     """Every metric that these galaxies have: those of a single class are not defined on the other alone."""
     labelled = name != "hybrid"
-    if not labelled or len(set(labels.tolist())) == 2:
+    if len(labels) and (not labelled or len(set(labels.tolist())) == 2):
         wanted = [metric for metric, m in METRICS.items() if labelled or not m.needs_labels]
         if missing := [metric for metric in wanted if metric not in scores]:
             raise ValueError(f"the metrics of {name} lack {', '.join(missing)}")
@@ -495,32 +674,35 @@ def untrained(lacking: Sequence[tuple[Config, str]]) -> list[Config]:
 def expected_seconds(configs: Sequence[Config]) -> float | None:
     """How long training ``configs`` takes, one after the other: as their records took, or as like ones did per galaxy.
 
-    A run that is not stored counts as its work, galaxies x epochs x forwards per step, times the median time per work
-    of the book's records in its precision. None if there is no such record.
+    A run that is not stored, or not readably, counts as its work, galaxies x epochs x forwards per step, times the
+    median time per work of the book's records in its precision. None if there is no such record.
     """
     rates: dict[str, list[float]] = {}
-    for config, seconds in _times(committed_folder()):
-        rates.setdefault(config.precision, []).append(seconds / work(config))
-    seconds = []
+    for path in sorted(committed_folder().glob("*.json")):
+        if (found := _timed(path)) is not None:
+            config, seconds = found
+            rates.setdefault(config.precision, []).append(seconds / work(config))
+    total = 0.0
     for config in configs:
-        if (run := find(config)) is not None:
-            seconds.append(run.content["provenance"]["wall_seconds"])
+        places = [path_of(folder, Run.kind, run_id(config)) for folder in (committed_folder(), cached_folder())]
+        if known := next(filter(None, map(_timed, places)), None):
+            total += known[1]
         elif config.precision in rates:
-            seconds.append(median(rates[config.precision]) * work(config))
+            total += median(rates[config.precision]) * work(config)
         else:
             return None
-    return sum(seconds)
+    return total
 
 
-def _times(folder: Path) -> Iterator[tuple[Config, float]]:
-    """Config and wall time in seconds of every run in ``folder``; what is no record of a run is passed over."""
-    for path in sorted(folder.glob("*.json")):
-        try:
-            config, content = _opened(path, Run.kind)
-            seconds = float(content["provenance"]["wall_seconds"])
-        except Exception:  # whatever a damaged or foreign file provokes; `read` says so to whoever asks for it
-            continue
-        yield config, seconds
+def _timed(path: Path) -> tuple[Config, float] | None:
+    """Config and wall time in seconds of a run; None for what is no record of one."""
+    try:
+        values = _parsed(path)
+        config, content = _claimed(path, values, Run.kind)
+        _check_seal(path, values)
+        return config, float(content["provenance"]["wall_seconds"])
+    except Exception:  # whatever a damaged or foreign file provokes; `read` says so to whoever asks for it
+        return None
 
 
 def work(config: Config) -> float:
@@ -567,4 +749,19 @@ def _recipe(config: Config, name: str) -> dict[str, Any]:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return _sha256(value)[:16]
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def main(folders: Sequence[str] | None = None) -> int:
+    """Seal the records in ``folders``, by default those of the book and of the user, and count them by folder."""
+    for folder in map(Path, folders or (committed_folder(), cached_folder())):
+        print(f"{len(seal(folder))} records sealed in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -132,6 +132,21 @@ def test_the_command_makes_the_committed_table_byte_for_byte(mirabest_archive, t
     assert (tmp_path / "folds.csv").read_bytes() == (files("radio_bnn.data") / "folds.csv").read_bytes()
 
 
+def test_the_table_is_the_one_that_the_code_knows_whatever_ends_its_lines(tmp_path, monkeypatch):
+    table, changed = folds.TABLE.read_bytes(), tmp_path / "folds.csv"
+    monkeypatch.setattr(folds, "TABLE", changed)
+    try:
+        folds._rows.cache_clear()
+        changed.write_bytes(table.replace(b"\n", b"\r\n"))
+        assert len(folds.committed_names()) == 1256
+        folds._rows.cache_clear()
+        changed.write_bytes(table.replace(b"train", b"test", 1))
+        with pytest.raises(ValueError, match="folds.csv is not the table of the folds of this version"):
+            folds.committed_names()
+    finally:
+        folds._rows.cache_clear()
+
+
 @pytest.mark.parametrize("place", ["", "nowhere"])
 def test_without_mirabest_the_command_writes_nothing_and_says_why_in_one_line(tmp_path, monkeypatch, capsys, place):
     monkeypatch.setattr(folds, "TABLE", tmp_path / "folds.csv")

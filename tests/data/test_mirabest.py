@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,54 +14,25 @@ import numpy as np
 import pytest
 import requests
 from astropy.coordinates import Angle
+from scenarios import archived, mirabest_batch, pickled
 
-from radio_bnn.data import CLASSES, COUNTS, load, mirabest
+from radio_bnn.data import COUNTS, load, mirabest
 from radio_bnn.data.folds import committed_names
 from radio_bnn.data.mirabest import Archive, Unavailable, fetch, read
-
-INDEX = {code: index for index, code in enumerate(CLASSES)}
-
-
-def batch(number):
-    """Two galaxies as a MiraBest batch holds them."""
-    codes, rng = (100, 310), np.random.default_rng(number)
-    names = [f"./PNG/{code}_{number:03}.250-010.500_0.1281_0034.09.png" for code in codes]
-    return {
-        "batch_label": f"training batch {number} of 7",
-        "labels": [INDEX[code] for code in codes],
-        "data": [rng.integers(0, 256, (150, 150), dtype=np.uint8) for _ in codes],
-        "filenames": [np.str_(name) for name in names],
-    }
-
-
-def pickled(value):
-    """A pickle as NumPy 1 wrote it."""
-    return pickle.dumps(value, protocol=3).replace(b"numpy._core.", b"numpy.core.")
 
 
 def archive_of(data, **kwargs):
     return Archive("tiny.tar.gz", "F_batches", "sha256:" + hashlib.sha256(data).hexdigest(), **kwargs)
 
 
-def packed(batches):
-    """The bytes of a .tar.gz with one member per batch, in reverse order."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in reversed(batches.items()):
-            member = tarfile.TarInfo(f"F_batches/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def batches():
-    return {name: pickled(batch(number)) for number, name in enumerate(mirabest.BATCHES, start=1)}
+    return {name: pickled(mirabest_batch(number)) for number, name in enumerate(mirabest.BATCHES, start=1)}
 
 
 @pytest.fixture(scope="module")
 def tiny(batches):
-    return packed(batches)
+    return archived(batches)
 
 
 @pytest.fixture
@@ -183,7 +153,7 @@ def test_truncated_real_archive_is_an_error_also_for_auto(mirabest_archive, tmp_
 
 def test_galaxies_come_in_the_order_of_the_batches(read_bytes, tiny):
     galaxies, archive, sha256 = read_bytes(tiny)
-    expected = [batch(number) for number in range(1, 9)]
+    expected = [mirabest_batch(number) for number in range(1, 9)]
     assert np.array_equal(galaxies.images, np.concatenate([b["data"] for b in expected]))
     assert galaxies.ra.tolist() == [number + 0.25 for number in range(1, 9) for _ in range(2)]
     assert galaxies.in_test_batch.tolist() == [False] * 14 + [True] * 2
@@ -209,10 +179,10 @@ class Foreign:
 
 
 def test_foreign_class_is_refused_and_not_run(read_bytes, batches, tmp_path):
-    trap = pickle.dumps(batch(1) | {"extra": Foreign(tmp_path / "ran")}, protocol=3)
+    trap = pickle.dumps(mirabest_batch(1) | {"extra": Foreign(tmp_path / "ran")}, protocol=3)
     pickle.loads(pickle.dumps(Foreign(tmp_path / "control"), protocol=3)).close()
     with pytest.raises(ValueError, match=r"data_batch_3 is not a MiraBest batch: it asks for .*open"):
-        read_bytes(packed(batches | {"data_batch_3": trap.replace(b"numpy._core.", b"numpy.core.")}))
+        read_bytes(archived(batches | {"data_batch_3": trap.replace(b"numpy._core.", b"numpy.core.")}))
     assert (tmp_path / "control").exists() and not (tmp_path / "ran").exists()
 
 
@@ -239,15 +209,15 @@ BAD_BATCHES = {
 @pytest.mark.parametrize(("change", "message"), BAD_BATCHES.values(), ids=BAD_BATCHES.keys())
 def test_batches_unlike_the_published_ones_are_refused(read_bytes, batches, change, message):
     with pytest.raises(ValueError, match=message):
-        read_bytes(packed(batches | {"data_batch_3": pickled(batch(3) | change)}))
+        read_bytes(archived(batches | {"data_batch_3": pickled(mirabest_batch(3) | change)}))
 
 
 def test_damaged_content_is_refused(read_bytes, batches, tiny):
     without = {name: content for name, content in batches.items() if name != "test_batch"}
     with pytest.raises(ValueError, match="test_batch is not a MiraBest batch"):
-        read_bytes(packed(without))
+        read_bytes(archived(without))
     with pytest.raises(ValueError, match="data_batch_2 is not a MiraBest batch"):
-        read_bytes(packed(batches | {"data_batch_2": batches["data_batch_2"][:1000]}))
+        read_bytes(archived(batches | {"data_batch_2": batches["data_batch_2"][:1000]}))
     for damaged in (tiny[: len(tiny) // 2], b"", b"not an archive", tiny[:-4000] + bytes(3000) + tiny[-1000:]):
         with pytest.raises(ValueError, match="not a readable .tar.gz archive|not a MiraBest batch"):
             read_bytes(damaged)

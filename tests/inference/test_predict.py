@@ -6,6 +6,7 @@ from scipy.special import softmax
 
 from radio_bnn.inference.likelihood import LIKELIHOODS
 from radio_bnn.inference.predict import predict
+from radio_bnn.inference.resolve import METHODS
 from radio_bnn.model.inputs import network_input
 from radio_bnn.model.layers import one_draw
 from radio_bnn.seeds import generator
@@ -65,3 +66,51 @@ def test_orbit_predictions_are_invariant_and_average_the_views_draw_by_draw(orbi
 
 def _views(pixels):
     return [np.rot90(p, k, axes=(1, 2)) for p in (pixels, pixels[:, :, ::-1]) for k in range(4)]
+
+
+@pytest.mark.parametrize("method", ["vi", "dropout", "ensemble"])
+def test_blocks_replay_the_draws_bit_for_bit_and_leave_the_generator_where_one_block_does(method, monkeypatch):
+    model, ends = network(method=method), []
+    scope = METHODS[method].scope
+
+    def predicted(block):
+        monkeypatch.setattr("radio_bnn.inference.predict.BLOCK", block)
+        noise = generator(0, "predict")
+        logits = predict(model, X, samples=3, generator=noise, scope=scope, batch_size=2)
+        ends.append(noise.get_state())
+        return logits
+
+    whole = predicted(100)
+    for block in (1, 2, 4):
+        np.testing.assert_array_equal(predicted(block), whole)
+    assert all(torch.equal(end, ends[0]) for end in ends)
+    np.testing.assert_array_equal(run(model, network_input(X, dtype=torch.float64), samples=2, scope=scope), run(
+        model, samples=2, scope=scope
+    ))  # fmt: skip
+
+
+def test_images_are_prepared_a_block_at_a_time(monkeypatch):
+    prepared = []
+    monkeypatch.setattr("radio_bnn.inference.predict.BLOCK", 4)
+    monkeypatch.setattr(
+        "radio_bnn.inference.predict.network_input", lambda x, **o: prepared.append(len(x)) or network_input(x, **o)
+    )
+    run(network(), batch_size=2)
+    assert prepared == [4, 3], "once each, whatever the number of draws"
+
+
+@pytest.mark.parametrize("orbit", [None, "orbit_probs"])
+def test_no_images_have_no_logits(orbit):
+    for x in (X[:0], network_input(X[:0], dtype=torch.float64)):
+        assert run(network(), x, likelihood=LIKELIHOODS[orbit or "categorical"]).shape == (4, 0, 2)
+
+
+def test_prediction_takes_the_threads_that_it_is_given_and_gives_them_back():
+    before, seen = torch.get_num_threads(), []
+    model = network()
+    model.fc3.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    run(model, samples=1)
+    run(model, samples=1, threads=2)
+    assert seen == [1, 2] and torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="threads=0 must be at least 1"):
+        run(model, threads=0)

@@ -234,6 +234,87 @@ def test_a_parameters_file_of_another_form_is_refused(tmp_path, text):
         read_parameters(file)
 
 
+HOSTILE = {
+    "bomb": "a: &a [x, x, x]\nb: &b [*a, *a, *a]\ngood: {grid: *b}",
+    "deep": "good: {grid: " + "[" * 5000,
+    "tag": "good: {seed: !!python/object/apply:os.system [touch /tmp/never]}",
+    "own tag": "good: {seed: !!int '3'}",
+    "date": "good: {seed: 2024-13-99}",
+    "twice": "good: {seed: 1, scale: 2.0, seed: 2}",
+    "chapter twice": "good: {seed: 1}\ngood: {scale: 2.0}",
+    "long": "good: {name: '" + "x" * 200_000 + "'}",
+    "digits": "good: {seed: " + "9" * 5000 + "}",
+    "list": "- good",
+    "nothing": "0",
+    "binary": "\x00\x01",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_parameters_file_is_refused_in_one_short_line(book, tmp_path, capfd, text):
+    file, before = tmp_path / "params.yml", bytes_of(book)
+    file.write_text(text)
+    assert main(["chapters", "good", "--book", str(book), "--out", str(tmp_path / "out"), "-f", str(file)]) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("radio-bnn: error:") and "params.yml" in line and len(line) < 400
+    assert bytes_of(book) == before and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "value, annotation, says",
+    [
+        (10**400, "int", "must be a whole number of at most 64 bits, got 1000"),
+        (10**400, "float", "must be a whole number of at most 64 bits"),
+        (float("nan"), "float", "must be finite, got nan"),
+        ([1.0, float("-inf")], "list[float]", r"x\[1\] must be finite, got -inf"),
+        ("a\0b", "str", "without NUL"),
+        ("\ud800", "str", "whole characters"),
+        ({"a": [object()]}, "dict", "x\\['a'\\]\\[0\\] must be a number, a text, a list or a mapping"),
+        (["x" * 10**6], "int", "must be int, got \\['xxx.{,200}$"),
+    ],
+)
+def test_values_that_no_cell_can_be_given_are_named_in_short(value, annotation, says):
+    with pytest.raises(ChapterError, match=says):
+        fit("x", value, annotation)
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-inf", "0.5", "-1", "0", "1e9", "1.5"])
+def test_a_limit_that_is_no_limit_is_refused_before_anything_runs(book, tmp_path, capfd, timeout):
+    out = tmp_path / "out"
+    assert main(["chapters", "good", "--book", str(book), "--out", str(out), f"--timeout={timeout}"]) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert "must be whole seconds from 1 to 604800, or left out" in line and not out.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{}", b"[]", b"null", b"", b"\x80\x04\xff", b"[" * 5000, 
+     b'{"nbformat": 3, "nbformat_minor": 0, "worksheets": []}',
+     b'{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": []}', b'{"nbformat": ' + b"9" * 5000 + b"}",
+     b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code"}]}'],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["chapters", "scoreboard"])
+def test_what_is_no_notebook_is_refused_in_one_line(book, capfd, command, content):
+    (book / "other.ipynb").write_bytes(content)
+    before = bytes_of(book)
+    assert main([command, *["good"] * (command == "chapters"), "--book", str(book)]) == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert "other.ipynb is not a notebook that can be used" in line and len(line) < 500
+    assert bytes_of(book) == before
+
+
+def test_names_that_are_nearly_right_are_offered(book, tmp_path, capsys):
+    with pytest.raises(ChapterError, match="no such chapter: goood .*did you mean 'good'"):
+        run_all(["goood"], book=book)
+    with pytest.raises(ChapterError, match="no such chapter in the parameters: godo .*did you mean 'good'"):
+        run_all(["good"], {"godo": {}}, book=book)
+    with pytest.raises(ChapterError, match="no such parameter of good.ipynb: sede .*did you mean 'seed'"):
+        run_all(["good"], {"good": {"sede": 3}}, book=book)
+    assert main(["sweep", "prior", "--list"]) == 1
+    assert "queue='prior' is not known: choose one of book, " in (said := capsys.readouterr().err)
+    assert "did you mean 'priors'" in said
+
+
 def test_a_slow_cell_ends_with_one_message(book):
     path = book / "good.ipynb"
     nbformat.write(notebook("import threading; threading.Event().wait()"), path)

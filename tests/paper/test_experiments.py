@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from radio_bnn.cli import main
-from radio_bnn.config import ANNEALED_RATES, N_FOLDS, Config, canonical, run_id
+from radio_bnn.config import ANNEALED_RATES, N_FOLDS, TRAINED_AS, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS
 from radio_bnn.paper import contrasts, evidence, experiments
 from radio_bnn.paper.claims import learning
@@ -150,7 +150,8 @@ def test_everything_that_is_trained_has_rates_that_are_chosen():
     assert set(ANNEALED_RATES) <= known
     for item in experiments.queue("book"):
         c = canonical(item.config)
-        assert (c.method, c.prior, c.prior_scale) in known or c.method == "sgmcmc", item
+        trained = TRAINED_AS.get(c.method, c.method)
+        assert (trained, c.prior, c.prior_scale) in known or c.method == "sgmcmc", item
 
 
 # Queues
@@ -226,6 +227,7 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         + len(experiments.NEWTON_RATES)
         + len(experiments.BASELINES) * len(experiments.POINT_RATES),
         "sampling": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.CHAINS),
+        "last layer": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.LAST_LAYERS),
         "curation": len(FEW) * len(experiments.LABELLERS) * (1 + len(experiments.SHARED_OUT)),
         "controlled": len(FEW) * len(experiments.WORLDS) * len(LADDER),
     }
@@ -285,6 +287,7 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "multiverse",
         "precision",
         "sampling",
+        "last layer",
         "curation",
         "controlled",
         "protocol",

@@ -339,6 +339,7 @@ def checkout(tmp_path, monkeypatch):
     place = tmp_path / "checkout"
     (place / "book" / "results").mkdir(parents=True)
     (place / "code.py").write_text("1")
+    (place / "pyproject.toml").write_text('[project]\nname = "radio-bnn"\n')
     (place / "book" / "results" / "old.json").write_text("{}")
     git(place, "init", "-q")
     commit_all(place)

@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +91,79 @@ def test_an_interrupted_write_leaves_no_record(tmp_path, monkeypatch, last_good_
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"][:last_good_move]
 
 
+NEWER = Run(CONFIG, recorded(CONFIG, seconds=7.0).content, RUN.arrays | {"energy_test": RUN.arrays["energy_test"] + 1})
+
+
+def killed_after(moves: int, monkeypatch) -> None:
+    """Let the next write end after so many of its files have taken their places."""
+    done, move = [], os.replace
+
+    def replace_file(source, target):
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_file)
+
+
+def is_one_of(found: Run, *known: Run) -> bool:
+    """Whether content and arrays are those of one and the same."""
+    same = [all(np.array_equal(found.arrays[name], a) for name, a in run.arrays.items()) for run in known]
+    return any(s and found.content == run.content for s, run in zip(same, known, strict=True))
+
+
+@pytest.mark.parametrize("kills", list(product(range(3), repeat=2)), ids=str)
+def test_writers_killed_while_they_replace_a_record_leave_the_old_one_or_the_new(tmp_path, monkeypatch, kills):
+    records.write(RUN, tmp_path)
+    for moves, run in zip(kills, (NEWER, RUN), strict=True):
+        before, said = records.read(tmp_path, IDENTITY), (tmp_path / f"{IDENTITY}.json").read_bytes()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            killed_after(moves, patch)
+            records.write(run, tmp_path)
+        decided = (tmp_path / f"{IDENTITY}.json").read_bytes() != said
+        assert is_one_of(records.read(tmp_path, IDENTITY), run if decided else before)
+    records.write(NEWER, tmp_path)
+    assert is_one_of(records.read(tmp_path, IDENTITY), NEWER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{IDENTITY}.json", f"{IDENTITY}.npz"]
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_reader_gets_the_old_record_or_the_new_whenever_it_is_replaced(tmp_path, monkeypatch, moment):
+    """Before the reader opens its first, second, ... file another process replaces the record, once."""
+    records.write(RUN, tmp_path)
+    opened, bytes_of_file = [], records._bytes
+
+    def opening(path, most):
+        opened.append(path)
+        if len(opened) == moment + 1:
+            records.write(NEWER, tmp_path)
+        return bytes_of_file(path, most)
+
+    monkeypatch.setattr(records, "_bytes", opening)
+    assert is_one_of(records.read(tmp_path, IDENTITY), RUN, NEWER)
+
+
+def test_two_writers_and_a_reader_never_make_a_mixture(tmp_path):
+    records.write(RUN, tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        writers = [
+            pool.submit(lambda run=run: [records.write(run, tmp_path) for _ in range(15)]) for run in (RUN, NEWER)
+        ]
+        while not all(writer.done() for writer in writers):
+            assert is_one_of(records.read(tmp_path, IDENTITY), RUN, NEWER)
+        assert [writer.exception() for writer in writers] == [None, None]
+    assert is_one_of(records.read(tmp_path, IDENTITY), RUN, NEWER)
+
+
 def test_what_could_not_be_read_is_not_written(tmp_path):
     hot = RUN.arrays | {"difference_test": np.full_like(RUN.arrays["difference_test"], np.inf)}
     with pytest.raises(ValueError, match="difference_test is not finite"):
         records.write(Run(CONFIG, RUN.content, hot), tmp_path)
     with pytest.raises(KeyError, match="history"):
         records.write(Run(CONFIG, {k: v for k, v in RUN.content.items() if k != "history"}, RUN.arrays), tmp_path)
+    with pytest.raises(ValueError, match="JSON would have .* bytes, more than"):
+        records.write(Run(CONFIG, RUN.content | {"note": "x" * records.LARGEST_JSON}, RUN.arrays), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -102,6 +172,52 @@ def test_what_is_not_stored_is_refused_by_name():
         RUN.metric("taste")
     with pytest.raises(ValueError, match="set='train' is not stored: choose one of validation, test"):
         RUN.scores("train")
+
+
+def unseal(path: Path) -> str:
+    """Make it a record as they were before; what it said."""
+    values = json.loads(path.read_text())
+    del values["sha256"]
+    path.write_text(json.dumps(values, indent=1) + "\n")
+    return path.read_text()
+
+
+def test_a_record_of_before_is_sealed_by_one_command_that_changes_nothing_else(world, capsys):
+    folder = records.committed_folder()
+    for run in (RUN, OTHER):
+        records.write(run, folder)
+    path, damaged = folder / f"{IDENTITY}.json", folder / f"{OTHER.identity}.json"
+    sealed, before = path.read_text(), unseal(path)
+    unseal(damaged)
+    bytes_of(".npz", flipped)(damaged)
+    (folder / "null.json").write_text("null")
+    command = f"python -m radio_bnn.runs.records {folder}"
+    with pytest.raises(ValueError, match=rf"{path.name} in .* does not say the sha256 .*; `{command}` adds it$"):
+        records.read(folder, IDENTITY)
+    assert records.main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"1 records sealed in {folder}\n"
+    assert path.read_text() == sealed and before.removesuffix("\n}\n") in sealed
+    assert records.read(folder, IDENTITY).content == RUN.content
+    with pytest.raises(ValueError, match=f"{damaged.name} in .*npz is not the file that was written with it"):
+        records.read(folder, OTHER.identity)
+    assert records.seal(folder) == [] and records.main([]) == 0
+
+
+def test_every_committed_record_is_sealed():
+    whole = [path for path in [*BOOK.glob("*.json"), *BOOK.glob("*/*.json")] if path.stem != "first_edition"]
+    lacking = [path.stem for path in whole if "sha256" not in json.loads(path.read_text())]
+    assert lacking == [], "bring them over: python -m radio_bnn.runs.records book/results"
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_what_is_no_file_keeps_nobody_waiting(world, suffix):
+    folder = records.committed_folder()
+    records.write(RUN, folder)
+    (folder / f"{IDENTITY}{suffix}").unlink()
+    os.mkfifo(folder / f"{IDENTITY}{suffix}")
+    with pytest.raises(ValueError, match=f"{IDENTITY}.json in .* cannot be read: .*{suffix} is no file"):
+        records.read(folder, IDENTITY)
+    assert records.expected_seconds([CONFIG]) == {".json": None, ".npz": 10.0}[suffix]
 
 
 # What is kept of logits
@@ -235,6 +351,21 @@ def zipped(shape: tuple[int, ...], content: bytes, *, honest: bool) -> Callable[
     return damage
 
 
+def recompressed(method: int) -> Callable[[Path], None]:
+    """The arrays packed by another method of ZIP, and declared so: some unpack as much as they like at once."""
+
+    def damage(path: Path) -> None:
+        with zipfile.ZipFile(path.with_suffix(".npz")) as old:
+            members = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path.with_suffix(".npz"), "w", method) as new:
+            for name, data in members.items():
+                new.writestr(name, data)
+        values = json.loads(path.read_text())
+        declare(path, values, values["arrays"]["entries"])
+
+    return damage
+
+
 def bytes_of(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     return lambda path: path.with_suffix(name).write_bytes(change(path.with_suffix(name).read_bytes()))
 
@@ -316,6 +447,15 @@ DAMAGE = {
     "a header of 1e12": (zipped((10**12,), b"", honest=False), "unpacks to .* bytes, expected 2000"),
     "header and declaration of 1e12": (zipped((10**12,), b"", honest=True), "would take 2000"),
     "a zip bomb": (zipped((4, 8), bytes(10**8), honest=False), "unpacks to"),
+    "a bomb that zlib does not pack": (recompressed(zipfile.ZIP_BZIP2), "is compressed by method 12"),
+    "a negative shape": (
+        edited(lambda v: v["arrays"]["entries"]["energy_test"].update(shape=[-1])), r"energy_test is declared with"),
+    "endless JSON": (lambda path: path.write_bytes(b" " * (records.LARGEST_JSON + 1)), "has more than"),
+    "a metric that was edited": (
+        edited(lambda v: v["metrics"]["test"]["nll"].update(value=0.1)), "does not say what was written"),
+    "a time that was edited": (
+        edited(lambda v: v["provenance"].update(wall_seconds=1.0)), "does not say what was written"),
+    "something that was added": (edited(lambda v: v.update(note="checked by hand")), "does not say what was written"),
     "schema 1": (edited(lambda v: v.update(schema=1)), "schema 1 is not 2"),
     "no schema": (edited(lambda v: v.pop("schema")), "it lacks 'schema'"),
     "null": (lambda path: path.write_text("null"), "got NoneType"),
@@ -379,6 +519,12 @@ def test_the_galaxies_of_mirabest_are_known_by_its_checksum():
         Run(short.config, short.content, short.arrays | {"labels_hybrid": np.zeros(30, np.uint8)}).check()
 
 
+def test_galaxies_beyond_the_places_of_a_record_are_refused_before_they_are_counted():
+    many = replace(CONFIG, simulated_galaxies=records.MOST_GALAXIES + 1)
+    with pytest.raises(ValueError, match="it is of 65537 galaxies, a record of at most 65536"):
+        Run(many, RUN.content, RUN.arrays).check()
+
+
 def test_the_galaxies_of_a_fold_are_those_of_the_committed_table():
     sha256 = F_BATCHES.checksum.partition(":")[2]
     known = [records.galaxies_of(Config.preview(fold=fold), sha256) for fold in range(N_FOLDS)]
@@ -424,6 +570,10 @@ def test_what_is_foreign_in_the_folder_stops_nobody(world):
     assert records.find(CONFIG).content == RUN.content
     assert records.expected_seconds([replace(CONFIG, seed=5)]) == 10.0
     assert records.missing([(CONFIG, "run")], folder) == []
+    edited(lambda values: values["provenance"].update(wall_seconds=1e9))(folder / f"{IDENTITY}.json")
+    records.write(OTHER, records.cached_folder())
+    (records.cached_folder() / f"{OTHER.identity}.json").write_text("[]")
+    assert records.expected_seconds([CONFIG, OTHER.config]) is None
 
 
 def test_expected_seconds_adds_what_the_records_took_and_what_new_runs_should(world):
