@@ -28,6 +28,7 @@ ROOT = HERE.parents[1]
 READY = "ready"
 MARK = "RADIO_BNN_TRIAL"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+END, WHOLE_RUN = 120, 1200  # seconds within which a victim that was told so ends, and one that was not
 ROUNDS = 3  # signals before a victim is left alone
 
 
@@ -237,8 +238,8 @@ def suffer(name: str, folder: Path, seconds: float, rng: random.Random, counts: 
         counts["signals"] += 1
         before = counts["to a worker"]
         strike(pid, folder, rng, counts)
-        code = wait(pid, 120)
         struck_worker = counts["to a worker"] > before
+        code = wait(pid, WHOLE_RUN if struck_worker else END)
         if code is None:
             counts["hangs"] += 1
             os.kill(pid, signal.SIGKILL)
@@ -304,7 +305,7 @@ def undisturbed(name: str, folder: Path, counts: Counter) -> float:
     """Let the victim do its work, and return the seconds it took."""
     pid = start(name, folder)
     ready = time.monotonic()
-    code = wait(pid, 600)
+    code = wait(pid, WHOLE_RUN)
     seconds = time.monotonic() - ready
     if code != 0:
         counts["lost"] += 1
