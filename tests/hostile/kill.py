@@ -165,7 +165,8 @@ def start(name: str, folder: Path) -> int:
         finally:
             os._exit(status)
     while not (folder / READY).exists():
-        time.sleep(0.005)
+        if wait(pid, 0.005) is not None:
+            raise RuntimeError(f"{name} ended before it began: {(folder / 'log').read_text()}")
     return pid
 
 
