@@ -18,7 +18,7 @@ else
 unexport RADIO_BNN_DATA
 endif
 
-.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench kill pdf lint check-book chromium fuzz audit clean FORCE
+.PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench pdf lint check-book chromium fuzz kill audit clean FORCE
 
 help:
 	@echo "make book        set up, execute the chapters in a scratch copy, build it, print the page to open"

@@ -40,6 +40,7 @@ _MODULES = {
     "evaluation.resampling": ("Interval", "bootstrap", "calibrated_null", "contrast"),
     "evaluation.reliability": ("rejection_curve", "reliability"),
     "evaluation.conformal": ("conformal_sets",),
+    "sky.stream": ("classify",),
     "runs.records": ("find",),
     "runs.execute": ("load_or_run",),
     "runs.sweep": ("run_queue",),

@@ -26,30 +26,30 @@ class Stopped(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; exit status 1 with one line on stderr for anything that cannot be used, 2 for usage.
 
-    INT, TERM and HUP end it alike, with one line and 128 + the signal's number.
+    `classify` ends with 3 where some of the sources could not be used. INT, TERM and HUP end it alike, with one line
+    and 128 + the signal's number.
     """
     return in_one_line(lambda: run(arguments), for_good=arguments is None)
 
 
-def run(arguments: Sequence[str] | None) -> None:
-    """Run one subcommand; None: that of the command line."""
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one subcommand and return its exit status; None: that of the command line."""
     options = parser().parse_args(arguments)
-    options.command(options)
+    return options.command(options) or 0
 
 
-def in_one_line(command: Callable[[], None], *, for_good: bool) -> int:
+def in_one_line(command: Callable[[], int | None], *, for_good: bool) -> int:
     """Do something, and say in one line on stderr what ended it before its end; returns the exit status."""
     try:
         with stoppable(for_good=for_good):
             try:
-                command()
+                return command() or 0
             except (ValueError, OSError) as error:
                 print(f"radio-bnn: error: {error}", file=sys.stderr)
                 return 1
             except ModuleNotFoundError as error:
                 print(f"radio-bnn: error: {cure_of(error)}", file=sys.stderr)
                 return 1
-            return 0
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
         name, said = signal.Signals(number).name, "nothing is half written, and the same call makes what is missing"
@@ -102,11 +102,60 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"radio-bnn {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_classify(commands)
     add_chapters(commands)
     add_scoreboard(commands)
     add_sweep(commands)
     add_verify(commands)
     return top
+
+
+READING = ("image", "catalogue", "positions", "pixel_scale", "ra", "dec", "name")
+
+
+def add_classify(commands: argparse._SubParsersAction) -> None:
+    """`radio-bnn classify`: a reader's own galaxies."""
+    text = "FRI or FRII, how certain, and whether to trust it: a table with a row for each of your galaxies. A killed"
+    text += " command goes on where it was. Exit status 3: all done, but some sources could not be used, see `message`."
+    command = commands.add_parser("classify", help="classify your own galaxies", description=text)
+    command.add_argument("inputs", nargs="*", metavar="CUTOUT", help="FITS or PNG cutouts, folders, lists of files")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help=".ecsv, .fits, .csv, .vot or .parquet"
+    )
+    command.add_argument("--report", type=Path, metavar="FILE", help="also a page to look at, .html")
+    command.add_argument("--overwrite", action="store_true", help="replace the output, and rows of another call")
+    reading = command.add_argument_group("what is read")
+    reading.add_argument("--image", metavar="FILE", help="a mosaic; cutouts are made at the places of the catalogue")
+    reading.add_argument("--catalogue", metavar="FILE", help="a table of positions, in any format that astropy reads")
+    reading.add_argument(
+        "--position", action="append", dest="positions", metavar="RA DEC", help="a position on the sky; may be repeated"
+    )
+    reading.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of images whose header has none")
+    for column in ("ra", "dec", "name"):
+        reading.add_argument(f"--{column}", metavar="COLUMN", help=f"the catalogue's column of {column}")
+    judging = command.add_argument_group("how it is judged")
+    judging.add_argument("--orbit", action="store_true", help="average over turned and mirrored views, 8 x slower")
+    judging.add_argument("--alpha", type=float, default=0.1, help="level of the labels (default: %(default)s)")
+    judging.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    judging.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
+    command.set_defaults(command=classify)
+
+
+def classify(options: argparse.Namespace) -> int:
+    """Classify, say how many were and were not, and return 3 if some were not, else 0."""
+    from radio_bnn.sky.stream import classify as run
+
+    reading = {name: value for name in READING if (value := getattr(options, name)) is not None}
+    same = ("output", "report", "overwrite", "orbit", "alpha", "device", "workers")
+    inputs = options.inputs or None
+    try:
+        table = run(inputs, progress=True, **{name: getattr(options, name) for name in same}, **reading)
+    except KeyboardInterrupt:
+        print("radio-bnn: stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    unused = int((table["label"] == "").sum())
+    print(f"{options.output}: {len(table) - unused} classified" + (f", {unused} not: see `message`" if unused else ""))
+    return 3 if unused else 0
 
 
 def add_chapters(commands: argparse._SubParsersAction) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pybtex import database as bibtex
 from scenarios import evidence
+from sphinx.errors import ExtensionError
 
 from radio_bnn.paper import claims, scoreboard
 from radio_bnn.paper.chapters import TYPES, check, read_parameters
@@ -650,6 +652,63 @@ def test_a_table_of_cards_says_in_every_cell_what_it_holds(tmp_path):
     cells = re.findall(r"<td[^>]*>(?:<p>)?(.*?)(?:</p>\n?)?</td>", html, re.DOTALL)
     titles = ['<span class="card-title">prior: </span>', '<span class="card-title">error: </span>']
     assert cells == [f"{titles[0]}Laplace", f"{titles[1]}1", f"{titles[0]}Gaussian", "", "Laplace", "1"]
+
+
+def galaxy_table():
+    """The extension that makes the table of all galaxies."""
+    spec = importlib.util.spec_from_file_location("galaxy_table", BOOK / "_ext" / "galaxy_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CATALOGUE = BOOK / "_generated" / "mirabest_predictions.ecsv"
+
+
+def test_the_table_of_all_galaxies_has_a_row_for_each_of_them_and_shows_what_the_catalogue_says():
+    module, rows = galaxy_table(), galaxy_table().rows_of(CATALOGUE)
+    html = module.table(rows, "All & more")
+    assert len(rows) == html.count('<th scope="row">') == 1256 and "<caption>All &amp; more</caption>" in html
+    shown = re.findall(r"<tr( class=\"candidate\")?>(<th scope=\"row\">.*)</tr>", html)
+    candidates = [bool(kind) for kind, _ in shown]
+    assert candidates == [row["candidate"] == "True" for row in rows] == sorted(candidates, reverse=True)
+    for galaxy, (_, line) in zip(rows, shown, strict=True):
+        assert line.count("<td") + 1 == len(module.COLUMNS) and f">{galaxy['name']}</a>" in line
+        assert f'<td data-order="{float(galaxy["p_frii"])}">{float(galaxy["p_frii"]):.2f} [' in line
+        assert f"<td>{galaxy['label']} {galaxy['confidence']}" in line and f"<td>{galaxy['conformal']}</td>" in line
+        assert f'data-order="{galaxy["n_against"] or -1}"' in line
+    assert "<img" not in html and set(re.findall(r'href="(https://[^/]*)', html)) == {"https://simbad.cds.unistra.fr"}
+
+
+def test_a_galaxy_leads_to_its_own_position():
+    row = {"ra": "229.168", "dec": "0.251", "name": "J1516+0015"}
+    assert "Coord=229.168+%2B0.251&amp;Radius=30" in galaxy_table().named(row)
+    assert "Coord=10.5+-9.25&amp;" in galaxy_table().named(row | {"ra": "10.5", "dec": "-9.25"})
+
+
+def test_a_module_becomes_a_script_that_runs_in_a_page_opened_as_a_file():
+    made = galaxy_table().plain_script("var a=1,$b=2;export{a as Other,$b as default,a as c};/* MIT */")
+    assert made == '(()=>{"use strict";var a=1,$b=2;window.DataTable=$b;/* MIT */\n})();\n'
+
+
+@pytest.mark.parametrize("module", ["var a=1;", "export{a as b};", 'import x from "y";export{x as default};'])
+def test_what_is_not_one_module_with_a_default_is_refused(module):
+    with pytest.raises(ExtensionError, match="its DataTables is not one module"):
+        galaxy_table().plain_script(module)
+
+
+def test_only_a_page_with_the_table_loads_what_sorts_it_and_nothing_comes_from_another_server(tmp_path):
+    few = [line for line in CATALOGUE.read_text().splitlines() if line.startswith("#")]
+    others = [line for line in CATALOGUE.read_text().splitlines() if not line.startswith("#")]
+    (tmp_path / "few.ecsv").write_text("\n".join([*few, *others[:4]]) + "\n")
+    html = built(tmp_path, new_markdown_cell(":::{galaxy-table} few.ecsv\nThree.\n:::"))
+    static = tmp_path / "_build" / "html" / "_static"
+    assert html.count('<th scope="row">') == 3 and "<caption>Three.</caption>" in html
+    for name in ("datatables.js", "galaxy_table.js", "datatables.css"):
+        assert f"_static/{name}" in html and (static / name).stat().st_size
+    assert "datatables" not in (tmp_path / "_build" / "html" / "index.html").read_text()
+    assert not re.search(r"<(script|link)[^>]*(src|href)=\"https?:", html)
+    assert "window.DataTable=" in (static / "datatables.js").read_text()
 
 
 @pytest.mark.parametrize("points, wide", [(400, False), (700, True)])

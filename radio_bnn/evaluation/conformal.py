@@ -55,6 +55,22 @@ def conformal_sets(
     return 1 - predictive_mean(logits) <= thresholds
 
 
+def mean_p_values(known: Sequence[ArrayLike], scores: Sequence[ArrayLike]) -> np.ndarray:
+    """mean_k (1 + #{i: known_ki >= scores_k}) / (n_k + 1) over K networks; K arrays (n_k,), K arrays (...) -> (...).
+
+    ``known``: scores that each network gives to the galaxies that it was not trained on; ``scores``: those that it
+    gives to new ones. Each term is at most alpha with a probability of at most alpha for a galaxy exchangeable with the
+    known ones, their mean with at most 2 alpha, however the networks depend on each other. So the classes whose value,
+    with 1 - p_c as score, is above alpha hold the true one with a probability of at least 1 - 2 alpha: cross-conformal
+    sets. Source: Vovk 2015; Vovk & Wang 2020.
+    """
+    terms = []
+    for mine, new in zip(known, scores, strict=True):
+        mine = np.sort(np.asarray(mine, float))
+        terms.append((1 + len(mine) - np.searchsorted(mine, np.asarray(new, float), side="left")) / (len(mine) + 1))
+    return np.mean(terms, axis=0)
+
+
 class SetSummary(NamedTuple):
     """Conformal sets in percent of galaxies: ``coverage`` (true class a member), and how many classes they hold."""
 

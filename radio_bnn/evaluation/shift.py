@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from sklearn.covariance import ledoit_wolf
-from sklearn.metrics import roc_auc_score
+
+
+class Spread(NamedTuple):
+    """The spread of a training set's features: class ``means`` (C, D) and the inverse covariance (D, D) within."""
+
+    means: np.ndarray
+    precision: np.ndarray
+
+
+def spread_of(train: np.ndarray, labels: np.ndarray) -> Spread:
+    """The spread of features (N, D) with labels (N,).
+
+    The covariance is shrunk as Ledoit and Wolf (2004) do, so that it can be inverted for any D.
+    """
+    from sklearn.covariance import ledoit_wolf  # heavy, and not needed where the spread is stored
+
+    classes = np.unique(labels)
+    means = np.stack([train[labels == c].mean(axis=0) for c in classes])
+    covariance, _ = ledoit_wolf(train - means[np.searchsorted(classes, labels)], assume_centered=True)
+    return Spread(means, np.linalg.inv(covariance))
+
+
+def squared_distance(spread: Spread, features: np.ndarray) -> np.ndarray:
+    """Squared distance to the nearest class mean, in units of the spread (Lee et al. 2018); (M, D) -> (M,).
+
+    About D for features like those of the training set.
+    """
+    apart = features[:, None] - spread.means
+    return np.einsum("mci,ij,mcj->mc", apart, spread.precision, apart).min(axis=1)
 
 
 def mahalanobis(train: np.ndarray, labels: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Squared distance to the nearest class mean of the training features, in units of their spread (Lee et al. 2018).
-
-    train (N, D) with labels (N,), features (M, D) -> (M,), about D for features like those of the training. The spread
-    is the covariance within classes, shrunk as Ledoit and Wolf (2004) do, so that it can be inverted for any D.
-    """
-    classes = np.unique(labels)
-    means = np.stack([train[labels == c].mean(axis=0) for c in classes])
-    within = train - means[np.searchsorted(classes, labels)]
-    covariance, _ = ledoit_wolf(within, assume_centered=True)
-    apart = features[:, None] - means
-    return np.einsum("mci,mci->mc", apart, np.linalg.solve(covariance, apart.swapaxes(1, 2)).swapaxes(1, 2)).min(axis=1)
+    """``squared_distance`` of features (M, D) from training features (N, D) with labels (N,); (M,)."""
+    return squared_distance(spread_of(train, labels), features)
 
 
 def auroc(known: np.ndarray, shifted: np.ndarray) -> float:
     """The probability that a shifted input has the higher score than a known one; (N,), (M,) -> 0..1."""
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(np.repeat([0, 1], [len(known), len(shifted)]), np.concatenate([known, shifted])))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -292,10 +293,17 @@ def regimes(q: Posterior, prior_scale: float, *, factor: float = 10.0) -> dict[s
 
 
 def export(q: Posterior, path: Path, *, sparse: bool = True) -> int:
-    """Write means and log scales of ``q`` as float16, atomically, and return the file's bytes.
+    """Write ``compact`` of ``q``, compressed and atomically, and return the file's bytes. ``path`` ends in .npz."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **compact(q, sparse=sparse))
+    return path.stat().st_size
+
+
+def compact(q: Posterior, *, sparse: bool = True) -> dict[str, np.ndarray]:
+    """Means and log scales of ``q`` as float16 arrays by name.
 
     ``sparse`` keeps, of each fully-connected tensor, one bit per weight and the numbers of those that remain; otherwise
-    every number is written. Both are compressed. ``path`` ends in .npz.
+    every number is kept.
     """
     arrays = {}
     for name, weights in q.items():
@@ -305,9 +313,26 @@ def export(q: Posterior, path: Path, *, sparse: bool = True) -> int:
             arrays[f"{name}.kept"], arrays[f"{name}.shape"] = np.packbits(mask), np.array(mask.shape)
             mean, rho = mean[mask], rho[mask]
         arrays |= {f"{name}.mean": mean, f"{name}.rho": rho}
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    return path.stat().st_size
+    return arrays
+
+
+def restored(arrays: Mapping[str, np.ndarray]) -> Posterior:
+    """The posterior that ``compact`` made these arrays of, in float32; removed weights are as ``prune`` left them.
+
+    Raises KeyError for a missing array.
+    """
+    q = {}
+    for name in [key.removesuffix(".mean") for key in arrays if key.endswith(".mean")]:
+        mean, scale = (torch.from_numpy(arrays[f"{name}.{part}"].astype(np.float32)) for part in ("mean", "rho"))
+        scale = scale.exp()
+        if f"{name}.kept" in arrays:
+            shape = tuple(arrays[f"{name}.shape"].tolist())
+            mask = np.unpackbits(arrays[f"{name}.kept"], count=math.prod(shape)).astype(bool).reshape(shape)
+            mask, parts = torch.from_numpy(mask), (mean, scale)
+            mean, scale = torch.zeros(shape), torch.full(shape, REMOVED_SCALE)
+            mean[mask], scale[mask] = parts
+        q[name] = Normal(mean, scale)
+    return q
 
 
 Head = list[tuple[np.ndarray | csr_array, np.ndarray]]

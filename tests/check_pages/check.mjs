@@ -1,6 +1,7 @@
 // node check.mjs FOLDER: open every page of a built book at two widths, light and dark, and exit 1 on a serious or
-// critical axe violation, an error of the page, a failed or foreign request, sideways scrolling, unrendered mathematics
-// or an image without a text of its own. SHOTS=folder keeps a screenshot of every page.
+// critical axe violation, an error of the page, a failed or foreign request, sideways scrolling, unrendered mathematics,
+// an image without a text of its own, or a table of galaxies that the keyboard can't search and sort. SHOTS=folder keeps
+// a screenshot of every page.
 import { createServer } from 'node:http';
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { extname, join, normalize } from 'node:path';
@@ -39,6 +40,26 @@ function layout() {
   };
 }
 
+// The table of all galaxies: what the keyboard alone does to it.
+async function tableFaults(page) {
+  if (!await page.$('table.galaxies')) return [];
+  if (!await page.$('.dt-search input')) return ['the table has no search'];
+  const found = [];
+  const rows = () => page.$$eval('table.galaxies tbody tr', shown => shown.map(row => row.textContent));
+  const sorted = () => page.$eval('table.galaxies thead th', heading => heading.ariaSort);
+  await page.focus('.dt-search input');
+  await page.keyboard.type('hybrid');
+  await page.waitForNetworkIdle();
+  if (!(await rows()).every(text => text.includes('hybrid'))) found.push('the table does not search');
+  await page.focus('table.galaxies thead [role=button]');
+  for (const [key, order] of [['Enter', 'ascending'], ['Space', 'descending']]) {
+    await page.keyboard.press(key);
+    await page.waitForNetworkIdle();
+    if (await sorted() !== order) found.push(`${key} on a heading of the table does not sort`);
+  }
+  return found;
+}
+
 async function faults(browser, base, name, width, scheme) {
   const found = [];
   let loading = true;
@@ -67,6 +88,7 @@ async function faults(browser, base, name, width, scheme) {
   if (seen.sideways) found.push('scrolls sideways');
   if (seen.rawMath) found.push(`${seen.rawMath} formulas were not rendered`);
   for (const image of seen.noAlt) found.push(`image without a text of its own: ${image}`);
+  found.push(...await tableFaults(page));
   if (shots) await page.screenshot({ path: join(shots, `${name.replaceAll('/', '_')}.${width}.${scheme}.png`), fullPage: true });
   await context.close();
   return found;

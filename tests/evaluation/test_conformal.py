@@ -7,7 +7,13 @@ import pytest
 from scenarios import logits_of
 from scipy.stats import betabinom, binom
 
-from radio_bnn.evaluation.conformal import conformal_sets, conformal_threshold, coverage_range, summarise_sets
+from radio_bnn.evaluation.conformal import (
+    conformal_sets,
+    conformal_threshold,
+    coverage_range,
+    mean_p_values,
+    summarise_sets,
+)
 
 
 def test_threshold_by_hand():
@@ -110,3 +116,22 @@ def test_errors_name_the_value_and_what_was_expected():
         conformal_sets((logits, labels), logits, alpha=10)
     with pytest.raises(ValueError, match="labels hold 5"):
         conformal_sets((logits, labels + 5), logits)
+
+
+def test_mean_p_values_by_hand():
+    # At least 0.4: two of (0.1, 0.4, 0.9), so 3/4; one of (0.5,), so 2/2. At least 0.6: one, so 2/4; none, so 1/2.
+    found = mean_p_values([[0.9, 0.1, 0.4], [0.5]], [[0.4, 0.6], [0.4, 0.6]])
+    np.testing.assert_allclose(found, [(3 / 4 + 1) / 2, (2 / 4 + 1 / 2) / 2])
+
+
+def test_mean_p_values_cover_whatever_the_networks_have_in_common():
+    """The true class's mean p-value is at most alpha with at most 2 alpha, also where all networks say the same."""
+    rng = np.random.default_rng(5)
+    trials, n, networks, alpha = 3000, 19, 4, 0.2
+    for shared in (0.0, 1.0):
+        common, own = rng.normal(size=(trials, 1, n + 1)), rng.normal(size=(trials, networks, n + 1))
+        every = shared * common + (1 - shared) * own
+        p = np.array([mean_p_values(trial[:, :n], trial[:, n]) for trial in every])
+        assert binom.sf((p <= alpha).sum() - 1, trials, 2 * alpha) > 1e-6
+        if shared:  # one network: its own guarantee, which is reached where (n + 1) alpha is whole
+            assert abs((p <= alpha).mean() - alpha) < 4 * np.sqrt(alpha * (1 - alpha) / trials)

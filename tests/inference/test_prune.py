@@ -220,6 +220,19 @@ def test_an_exported_posterior_comes_back(tmp_path, ranked, sparse):
         assert (pruning.kept(found[name]) == pruning.kept(pruned[name])).all()
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_compact_posterior_is_restored(tmp_path, ranked, sparse):
+    _, q, rankings = ranked
+    pruned = prune(q, rankings["snr"], 0.6)
+    pruning.export(pruned, tmp_path / "q.npz", sparse=sparse)
+    with np.load(tmp_path / "q.npz", allow_pickle=False) as arrays:
+        found = pruning.restored(arrays)
+    for name, (mean, scale) in read_export(tmp_path / "q.npz").items():
+        assert found[name].mean.dtype == torch.float32
+        torch.testing.assert_close(found[name].mean, mean.float(), rtol=0, atol=0)
+        torch.testing.assert_close(found[name].scale, scale.float(), rtol=1e-6, atol=0)
+
+
 def test_the_sparse_file_shrinks_with_the_pruned_share(tmp_path, ranked):
     _, q, rankings = ranked
     sizes = [pruning.export(prune(q, rankings["snr"], f), tmp_path / "q.npz") for f in (0.0, 0.5, 0.9)]
