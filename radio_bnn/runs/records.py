@@ -229,7 +229,7 @@ def committed_folder() -> Path:
         return CHECKOUT / "book" / "results"
     from platformdirs import user_data_path
 
-    return user_data_path("radio_bnn") / "results"
+    return absolute(user_data_path("radio_bnn"), of="the folder of the user's data") / "results"
 
 
 def cached_folder() -> Path:
