@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -53,7 +54,7 @@ def run_queue(
             with closing(_results(jobs, what, workers, scheduler, show=progress)) as results:
                 _collect(results, lacking, folder, written, failed)
     finally:
-        _clean(folder)
+        _clean(folder, older_than=math.inf)  # what the workers left that were ended here
     if failed:
         raise RuntimeError(_summary(failed, len(written)))
     return written
@@ -111,9 +112,9 @@ def _prepare(lacking: Sequence[Item], folder: Path, measures: Mapping[str, Measu
     _find_data(sorted({config.data for config, _ in lacking}), scheduler)
 
 
-def _clean(folder: Path) -> None:
+def _clean(folder: Path, **options: float) -> None:
     for each in (folder, cached_folder()):
-        remove_abandoned(each)
+        remove_abandoned(each, **options)
 
 
 # What the workers do
