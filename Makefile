@@ -12,7 +12,7 @@ SOURCES = $(shell find radio_bnn book \( -name _build -o -name __pycache__ -o -n
 
 # Kernels work inside book/, so a relative path would mean something else there.
 ifneq ($(strip $(RADIO_BNN_DATA)),)
-override RADIO_BNN_DATA := $(if $(filter /%,$(RADIO_BNN_DATA)),$(RADIO_BNN_DATA),$(CURDIR)/$(RADIO_BNN_DATA))
+override RADIO_BNN_DATA := $(if $(filter /% ~%,$(RADIO_BNN_DATA)),$(RADIO_BNN_DATA),$(CURDIR)/$(RADIO_BNN_DATA))
 export RADIO_BNN_DATA
 else
 unexport RADIO_BNN_DATA

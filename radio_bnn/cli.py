@@ -213,9 +213,10 @@ def sweep(options: argparse.Namespace) -> None:
     from radio_bnn.paper import experiments
 
     wanted = experiments.queue(options.queue)  # an unknown name is refused before anything slow is imported
+    from radio_bnn.files import absolute
     from radio_bnn.runs.records import committed_folder
 
-    folder = options.out or committed_folder()
+    folder = absolute(options.out, of="--out") if options.out else committed_folder()
     if options.list:
         print(experiments.report(options.queue, folder))
         return

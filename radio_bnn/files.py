@@ -101,8 +101,9 @@ def check_writable(folder: Path, *, of: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(2**16))
+            file.flush()
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
         kind = NoRoomError if no_room(problem) else type(problem)

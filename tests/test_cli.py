@@ -10,6 +10,15 @@ from radio_bnn import cli
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """No signal is ignored, as INT is where these tests run in the background of a shell, and HUP under nohup."""
+    before = {n: signal.signal(n, signal.default_int_handler) for n in NUMBERS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def sent(number: int):
     """A command that gets a signal."""
 

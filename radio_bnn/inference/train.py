@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,9 @@ def fit(
     device = device_name(device)
     training = start(config, start_from, device=device)
     subject = {} if checkpoint is None else checkpoints.subject(config, splits, start_from)
-    if checkpoint is not None and checkpoint.exists():
-        _restore(training, checkpoint, subject)
+    if checkpoint is not None:
+        with suppress(FileNotFoundError):  # none yet, or another process has just finished the same training
+            _restore(training, checkpoint, subject)
     earlier, started = training.seconds, time.perf_counter()
     with bar(total=config.epochs, initial=training.epoch, unit="epoch", desc="train", show=progress) as shown:
         for last in _epochs(training, splits, device):

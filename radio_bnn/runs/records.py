@@ -29,7 +29,7 @@ from radio_bnn.data.simulate import scaled_counts
 from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
-from radio_bnn.files import CHECKOUT, is_checkout, named_place, replacing
+from radio_bnn.files import CHECKOUT, absolute, is_checkout, named_place, replacing
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
@@ -229,7 +229,7 @@ def committed_folder() -> Path:
         return CHECKOUT / "book" / "results"
     from platformdirs import user_data_path
 
-    return user_data_path("radio_bnn") / "results"
+    return absolute(user_data_path("radio_bnn"), of="the folder of the user's data") / "results"
 
 
 def cached_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -43,29 +44,41 @@ def run_queue(
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
     lacking, measures = records.missing(wanted, folder), {Posterior.kind: kept, **(measures or {})}
-    if lacking:
-        _prepare(lacking, folder, measures, scheduler)
+    if not lacking:
+        return []
+    _prepare(lacking, folder, measures, scheduler)
     written, failed = [], {}
     try:
         for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
             jobs = jobs_of(records.missing(lacking, folder), measures)
             with closing(_results(jobs, what, workers, scheduler, show=progress)) as results:
-                for job, result in results:
-                    if isinstance(result, Exception):
-                        failed[job.name] = _unless_full(result)
-                    else:
-                        written += _store(result, lacking, folder)
+                _collect(results, lacking, folder, written, failed)
+    finally:
+        _clean(folder, older_than=math.inf)  # what the workers left that were ended here
+    if failed:
+        raise RuntimeError(_summary(failed, len(written)))
+    return written
+
+
+def _collect(
+    results: Iterator[tuple[Job, Any]],
+    lacking: Sequence[Item],
+    folder: Path,
+    written: list[Item],
+    failed: dict[str, Exception],
+) -> None:
+    """Store what comes, and note what was stored and what failed; end at once where a disk is full."""
+    try:
+        for job, result in results:
+            if isinstance(result, Exception):
+                failed[job.name] = _unless_full(result)
+            else:
+                written += _store(result, lacking, folder)
     except OSError as problem:
         if not no_room(problem):
             raise
         said = str(problem) if isinstance(problem, NoRoomError) else f"no room in {folder} or {cached_folder()}"
         raise NoRoomError(f"{said}; {len(written)} records stored: make room, the same call continues") from problem
-    finally:
-        if lacking:
-            _clean(folder)
-    if failed:
-        raise RuntimeError(_summary(failed, len(written)))
-    return written
 
 
 def _unless_full(problem: Exception) -> Exception:
@@ -99,9 +112,9 @@ def _prepare(lacking: Sequence[Item], folder: Path, measures: Mapping[str, Measu
     _find_data(sorted({config.data for config, _ in lacking}), scheduler)
 
 
-def _clean(folder: Path) -> None:
+def _clean(folder: Path, **options: float) -> None:
     for each in (folder, cached_folder()):
-        remove_abandoned(each)
+        remove_abandoned(each, **options)
 
 
 # What the workers do

@@ -4,15 +4,11 @@ import json
 import os
 import random
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 
+import kill
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import kill  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 
