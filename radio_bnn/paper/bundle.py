@@ -39,7 +39,7 @@ from radio_bnn.sky.posteriors import VIEWS, Ensemble, Network
 
 DRAWS = 25  # of each network; the facts say what more of them would change
 MANY = 200
-FRACTIONS = (0.0, 0.5, 0.8, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+FRACTIONS = (0.0, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 QUANTILES = {"median": 0.5, "q95": 0.95}
 
 
