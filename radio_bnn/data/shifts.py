@@ -46,19 +46,29 @@ def noisier(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def empty(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many fields without a galaxy at the centre: simulated noise and unrelated sources, (N, 150, 150) uint8."""
-    return np.stack([_seen(simulate.draw_field(rng), rng) for _ in images])
+    """As many fields without a galaxy at the centre, (N, 150, 150) uint8; simulated."""
+    return np.stack([preprocess(draw_empty(rng)) for _ in images])
 
 
 def points(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As many unresolved sources at the centre of such a field, (N, 150, 150) uint8; simulated."""
+    return np.stack([preprocess(draw_point(rng)) for _ in images])
+
+
+def draw_empty(rng: np.random.Generator) -> np.ndarray:
+    """A cutout (300, 300) in mJy/beam of noise and unrelated sources, float32."""
+    return _seen(simulate.draw_field(rng), rng)
+
+
+def draw_point(rng: np.random.Generator) -> np.ndarray:
+    """The same with an unresolved source of POINT_FLUX at its centre."""
     source = np.array([[0.0, 0.0, POINT_FLUX, 0.0]])
-    return np.stack([_seen(np.vstack([source, simulate.draw_field(rng)]), rng) for _ in images])
+    return _seen(np.vstack([source, simulate.draw_field(rng)]), rng)
 
 
 def _seen(components: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sky = simulate.render(components) if len(components) else 0.0
-    return preprocess((sky + simulate.draw_noise(rng)).astype(np.float32))
+    return (sky + simulate.draw_noise(rng)).astype(np.float32)
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
