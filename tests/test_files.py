@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from radio_bnn.files import remove_abandoned, replacing
+from radio_bnn.files import CHECKOUT, is_checkout, remove_abandoned, replacing
 
 
 def test_a_file_is_replaced_when_the_scope_ends(tmp_path):
@@ -46,3 +46,17 @@ def test_a_file_that_is_being_written_is_not_removed(tmp_path):
         partial.write_text("whole")
         remove_abandoned(tmp_path)
     assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_a_checkout_is_known_by_its_project(tmp_path):
+    assert is_checkout(CHECKOUT)
+    for name, text in {
+        "none": None,
+        "other": '[project]\nname = "other"',
+        "broken": "[",
+        "list": "project = 3",
+    }.items():
+        (tmp_path / name).mkdir()
+        if text is not None:
+            (tmp_path / name / "pyproject.toml").write_text(text)
+        assert not is_checkout(tmp_path / name)
