@@ -8,9 +8,11 @@ import pytest
 
 from radio_bnn import files
 from radio_bnn.files import (
+    CHECKOUT,
     NoRoomError,
     absolute,
     check_writable,
+    is_checkout,
     named_place,
     no_room,
     remove_abandoned,
@@ -139,3 +141,17 @@ def test_a_disk_without_room_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(files.tempfile, "TemporaryFile", full)
     with pytest.raises(NoRoomError, match=r"cannot be written \(No space left on device\): x"):
         check_writable(tmp_path, of="x")
+
+
+def test_a_checkout_is_known_by_its_project(tmp_path):
+    assert is_checkout(CHECKOUT)
+    for name, text in {
+        "none": None,
+        "other": '[project]\nname = "other"',
+        "broken": "[",
+        "list": "project = 3",
+    }.items():
+        (tmp_path / name).mkdir()
+        if text is not None:
+            (tmp_path / name / "pyproject.toml").write_text(text)
+        assert not is_checkout(tmp_path / name)

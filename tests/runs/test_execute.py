@@ -411,3 +411,39 @@ def test_the_commit_is_that_of_the_checkout_and_not_of_what_lies_around_it(check
     (checkout / "site-packages").mkdir()
     monkeypatch.setattr(execute, "CHECKOUT", checkout / "site-packages")
     assert execute._commit() == "unknown"
+
+
+def test_the_commit_is_not_that_of_a_hook_or_of_another_project(checkout, monkeypatch, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert execute._commit() == execute._git("rev-parse", "--short=12", "HEAD") != ""
+    execute._commit.cache_clear()
+    (checkout / "vendored").mkdir()
+    (checkout / ".git").rename(checkout / "vendored" / ".git")
+    monkeypatch.setattr(execute, "CHECKOUT", checkout / "vendored")
+    assert execute._commit() == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("origin", "commit"),
+    [
+        ('{"url": "git", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef0123"}}', "0123456789ab"),
+        ('{"url": "file:///a/wheel.whl", "archive_info": {}}', ""),
+        ("{", ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_an_installed_package_names_the_commit_that_pip_built_it_from(monkeypatch, origin, commit):
+    class Installed:
+        def read_text(self, name):
+            return origin if name == "direct_url.json" else None
+
+        def locate_file(self, name):
+            return Path(execute.radio_bnn.__file__).parent
+
+    monkeypatch.setattr(execute, "distribution", lambda name: Installed())
+    assert execute._installed_commit() == commit
+    monkeypatch.setattr(Installed, "locate_file", lambda self, name: Path("elsewhere"))
+    assert execute._installed_commit() == ""
