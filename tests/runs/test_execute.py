@@ -371,3 +371,7 @@ def test_the_commit_is_that_of_the_checkout_and_not_of_what_lies_around_it(check
     (checkout / "site-packages").mkdir()
     monkeypatch.setattr(execute, "CHECKOUT", checkout / "site-packages")
     assert execute._commit() == "unknown"
+
+
+def test_an_empty_set_such_as_the_hybrids_of_a_voted_population_has_no_metrics():
+    assert execute.score("hybrid", np.zeros((2, 0, 2)), np.zeros(0, int)) == {}
