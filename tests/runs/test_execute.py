@@ -447,3 +447,7 @@ def test_an_installed_package_names_the_commit_that_pip_built_it_from(monkeypatc
     assert execute._installed_commit() == commit
     monkeypatch.setattr(Installed, "locate_file", lambda self, name: Path("elsewhere"))
     assert execute._installed_commit() == ""
+
+
+def test_an_empty_set_such_as_the_hybrids_of_a_voted_population_has_no_metrics():
+    assert execute.score("hybrid", np.zeros((2, 0, 2)), np.zeros(0, int)) == {}
