@@ -165,7 +165,9 @@ def start(name: str, folder: Path) -> int:
         finally:
             os._exit(status)
     while not (folder / READY).exists():
-        if wait(pid, 0.005) is not None:
+        time.sleep(0.005)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and not (folder / READY).exists():
             raise RuntimeError(f"{name} ended before it began: {(folder / 'log').read_text()}")
     return pid
 
