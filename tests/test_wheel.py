@@ -66,7 +66,7 @@ def closure(requirements: list[str], extras: set[str]) -> set[str]:
 
 def absent(requirements: list[str]) -> set[str]:
     """The modules that are installed here and that a place with these requirements alone would lack."""
-    kept = closure(requirements, {"", "data"})  # what `data` names is on its way into the core
+    kept = closure(requirements, {""})
     owners = metadata.packages_distributions()
     return {
         module

@@ -36,7 +36,6 @@ SCORED = ("validation", "test", "uncertain", "hybrid")
 MIRABEST_GALAXIES = Config().simulated_galaxies
 LARGEST = 2**28  # bytes that the arrays of one record may take in memory
 LARGEST_JSON = 2**24  # bytes
-MOST_GALAXIES = 2**16  # whose places uint16 can hold
 ATTEMPTS = 100  # to read a record that others replace again and again
 DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
 PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer", "sampled")
@@ -560,8 +559,6 @@ def check_galaxies(record: Record, labels: Mapping[str, np.ndarray]) -> None:
     source = record.content["provenance"]
     if source["data"] != record.config.data:
         raise ValueError(f"its data are {source['data']!r}, those of its config {record.config.data!r}")
-    if record.config.simulated_galaxies > MOST_GALAXIES:
-        raise ValueError(f"it is of {record.config.simulated_galaxies} galaxies, a record of at most {MOST_GALAXIES}")
     known = galaxies_of(record.config, source["data_sha256"])
     for name, values in labels.items():
         expect(f"the labels of {name}", values, (len(values),), np.uint8)

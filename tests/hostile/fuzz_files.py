@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -232,5 +231,4 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "folds": (write_folds, read_folds),
     **{f"cutout_{name.replace('.', '_')}": (cutout(f"cutout.{name}"), image) for name in ("fits", "fits.gz", "png")},
 }
-if find_spec("radio_bnn.inference.checkpoint"):  # where checkpoints are sealed
-    READERS["checkpoint"] = (write_checkpoint, read_checkpoint)
+READERS["checkpoint"] = (write_checkpoint, read_checkpoint)

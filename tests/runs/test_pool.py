@@ -111,11 +111,13 @@ def test_an_interrupt_ends_the_workers_in_the_middle_of_their_jobs(tmp_path):
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from test_pool import forever, jobs
 from radio_bnn.runs.pool import results
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     list(results(jobs(forever, *map(Path, sys.argv[1:])), 2))
 """
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from radio_bnn.sky.posteriors import VIEWS, Ensemble, Network
 
 from radio_bnn.config import Config
 from radio_bnn.evaluation.shift import spread_of
@@ -13,8 +12,13 @@ from radio_bnn.inference import prune
 from radio_bnn.inference.vi import network
 from radio_bnn.seeds import generator
 from radio_bnn.sky import posteriors
+from radio_bnn.sky.posteriors import VIEWS, Ensemble, Network
 
 DRAWS, HELD_OUT = 2, 24
+HEADER = fits.Header(
+    {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 150.5, "CRPIX2": 150.5, "CRVAL1": 10.0, "CRVAL2": 20.0}
+    | {"CDELT1": -1.8 / 3600, "CDELT2": 1.8 / 3600, "CUNIT1": "deg", "CUNIT2": "deg", "BUNIT": "JY/BEAM"}
+)
 
 
 def toy_network(number: int) -> Network:
@@ -53,6 +57,6 @@ def cutouts(tmp_path) -> list[Path]:
         for y, x in rng.integers(120, 180, (2 + i % 2, 2)):
             image[y : y + 6, x : x + 6] += 40.0
         image = np.zeros_like(image) if i == 3 else image
-        fits.PrimaryHDU(image, fits.Header({"CDELT2": 1.8 / 3600})).writeto(path)
+        fits.PrimaryHDU(image, HEADER).writeto(path)
     paths[1].write_bytes(b"not a FITS file")
     return paths

@@ -50,7 +50,11 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(tmp_path):
-    found = sources([*galaxies(0).images[:4], tmp_path / "broken.fits", galaxies(0).images[5]])
+    paths = [tmp_path / f"{k}.png" for k in range(6)]
+    for k, path in enumerate(paths):
+        Image.fromarray(galaxies(0).images[k]).save(path)
+    paths[4].write_bytes(b"broken")
+    found = sources(paths)
     write_report(tmp_path / "report.html", ROWS, found, {"credit": "Becker & others"})
     return (tmp_path / "report.html").read_text()
 
