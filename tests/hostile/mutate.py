@@ -78,7 +78,7 @@ def replace(content: bytes, random: Random) -> bytes:
 
 def edit_text(content: bytes, random: Random) -> bytes:
     """A number, a word or a line of a text is another one, stands twice, or is missing."""
-    pattern = random.choice((rb"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?", rb"[A-Za-z_]+", rb"[^\n]*\n", rb"[^\s:,]+"))
+    pattern = random.choice((rb"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?", rb"[A-Za-z_]+", rb"[^\n]+\n?", rb"[^\s:,]+"))
     found = list(re.finditer(pattern, content[:200_000]))
     if not found:
         return flip_bits(content, random)

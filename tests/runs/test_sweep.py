@@ -20,7 +20,7 @@ from radio_bnn.runs.records import Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
 QUEUE = [(replace(SHORT, seed=seed), "run") for seed in range(4)]
-REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(12)]
+REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(4)]
 MEASURES = {"objective": protocol.measure}
 
 
@@ -45,7 +45,7 @@ def same(a: Run, b: Run) -> bool:
 
 
 def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeypatch):
-    """Twelve short runs on MiraBest, or four on simulated galaxies where it is absent."""
+    """Four short runs on MiraBest, or on simulated galaxies where it is absent."""
     queue = REAL if mirabest.locate() is not None else QUEUE
     sweep.run_queue(queue, tmp_path / "processes", workers=2, progress=False)
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache of the cluster"))
