@@ -213,6 +213,8 @@ def sweep(options: argparse.Namespace) -> None:
     from radio_bnn.paper import experiments
 
     wanted = experiments.queue(options.queue)  # an unknown name is refused before anything slow is imported
+    if options.scheduler:
+        import dask.distributed  # noqa: F401  that it is missing is said first
     from radio_bnn.files import absolute
     from radio_bnn.runs.records import committed_folder
 

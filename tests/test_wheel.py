@@ -142,7 +142,7 @@ REFUSED = {
     "no data and no home": (["sweep", "priors"], ".*cannot be written.*"),
     "a chapter without the book's packages": (["chapters", "priors"], r'.*pip install "radio-bnn\[book\]"'),
     "a cluster without dask": (
-        ["sweep", "priors", "--out", "records", "--scheduler", "tcp://127.0.0.1:1"], r'.*pip install "radio-bnn\[cluster\]"'),
+        ["sweep", "priors", "--scheduler", "tcp://127.0.0.1:1"], r'.*pip install "radio-bnn\[cluster\]"'),
 }  # fmt: skip
 
 

@@ -150,11 +150,11 @@ def inside_png(content: bytes, random: Random) -> bytes:
         return flip_bits(content, random)
     i = random.randrange(len(chunks))
     kind, data = chunks[i]
-    if kind == b"IDAT" and random.random() < 0.5:
-        data = zlib.compress(plainly(zlib.decompress(data), random))
-    else:
-        data = plainly(data, random)
-    chunks[i] = kind, data
+    try:
+        inside = zlib.decompress(data) if kind == b"IDAT" and random.random() < 0.5 else None
+    except zlib.error:  # it was damaged before
+        inside = None
+    chunks[i] = kind, plainly(data, random) if inside is None else zlib.compress(plainly(inside, random))
     packed = (len(d).to_bytes(4) + k + d + zlib.crc32(k + d).to_bytes(4) for k, d in chunks)
     return content[:8] + b"".join(packed)
 
