@@ -150,9 +150,9 @@ def classify(options: argparse.Namespace) -> int:
     inputs = options.inputs or None
     try:
         table = run(inputs, progress=True, **{name: getattr(options, name) for name in same}, **reading)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("radio-bnn: stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)
-        return 130
+        return 128 + getattr(stopped, "number", signal.SIGINT)
     unused = int((table["label"] == "").sum())
     print(f"{options.output}: {len(table) - unused} classified" + (f", {unused} not: see `message`" if unused else ""))
     return 3 if unused else 0

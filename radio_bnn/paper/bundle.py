@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ from radio_bnn.inference import prune
 from radio_bnn.model.inputs import network_input
 from radio_bnn.paper import experiments, model_card
 from radio_bnn.progress import bar
-from radio_bnn.runs import execute
+from radio_bnn.runs import execute, pool
 from radio_bnn.runs.records import Posterior, Run, find
 from radio_bnn.seeds import generator
 from radio_bnn.sky import posteriors
@@ -74,13 +71,23 @@ def build(configs: Sequence[Config], *, workers: int = 1, progress: bool = False
     """The ensemble of these runs, one for each fold. Raises ValueError if a record is missing."""
     records = [_records(config) for config in configs]
     work = [(k, run, posterior) for k, (run, posterior) in enumerate(records)]
-    with ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext() as pool:
-        each = map(_network, work) if pool is None else pool.map(_network, work)
-        networks, compression = zip(*bar(each, total=len(work), desc="fold", show=progress), strict=True)
+    each = _in_order(work, workers) if workers > 1 else map(_network, work)
+    networks, compression = zip(*bar(each, total=len(work), desc="fold", show=progress), strict=True)
     facts = {"what": _what(configs), "provenance": _provenance(records), "compression": list(compression)}
     facts |= {"held_out": _held_out(networks), "draws": _draws([run for run, _ in records])}
     ensemble = Ensemble(networks, facts)
     return Ensemble(networks, facts | {"never_trained_on": _never_trained_on(ensemble, configs)})
+
+
+def _in_order(work: Sequence[tuple[int, Run, Posterior]], workers: int) -> Iterator[tuple[Network, dict[str, Any]]]:
+    """``_network`` of each by a pool, in order."""
+    jobs = [pool.Job(str(each[0]), _network, (each,)) for each in work]
+    made: dict[str, Any] = {}
+    for job, result in pool.results(jobs, workers):
+        if isinstance(result, Exception):
+            raise result
+        made[job.name] = result
+    yield from (made[job.name] for job in jobs)
 
 
 def _records(config: Config) -> tuple[Run, Posterior]:
