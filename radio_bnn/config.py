@@ -428,6 +428,7 @@ def canonical(config: Config) -> Config:
     return dataclasses.replace(config, **settled | {name: getattr(default, name) for name in unused})
 
 
+@cache
 def run_id(config: Config) -> str:
     """Twelve hexadecimal digits that identify a run: equal trainings have equal ones.
 

@@ -127,9 +127,8 @@ class _Pool:
     def null(self, index: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """The metric of the galaxies ``index`` (..., n) with labels drawn by ``uniform`` (..., N) of all of them."""
         drawn = (uniform[..., None] > self.below).sum(axis=-1)
-        galaxies = np.arange(drawn.shape[-1])
-        columns = [np.take_along_axis(column[drawn, galaxies], index, axis=-1) for column in self.by_label]
-        return self.metric.reduce(*columns)
+        place = np.take_along_axis(drawn, index, axis=-1) * drawn.shape[-1] + index
+        return self.metric.reduce(*(column.ravel()[place] for column in self.by_label))
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -335,18 +334,22 @@ def coefficient(
 def _logistic(design: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Coefficients (B, K) of logistic regressions on the columns of ``design`` (n, K), with weights (B, n); or nan.
 
-    Newton's method with an intercept, all B at once.
+    Newton's method with an intercept, all at once that have not come to rest.
     """
     x = np.column_stack([design, np.ones(len(design))])
     products = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-    beta = np.zeros((len(weights), x.shape[1]))
+    beta, moving = np.zeros((len(weights), x.shape[1])), np.arange(len(weights))
     for _ in range(NEWTON_STEPS):
-        p = expit(np.clip(beta @ x.T, -30, 30))
-        gradient = (weights * (y - p)) @ x
-        hessian = ((weights * p * (1 - p)) @ products).reshape(-1, x.shape[1], x.shape[1])
+        p, w = expit(np.clip(beta[moving] @ x.T, -30, 30)), weights[moving]
+        gradient = (w * (y - p)) @ x
+        hessian = ((w * p * (1 - p)) @ products).reshape(-1, x.shape[1], x.shape[1])
         step = np.linalg.solve(hessian + 1e-9 * np.eye(x.shape[1]), gradient[..., None])[..., 0]
-        beta = beta + step
-    return np.where(np.abs(step).max(axis=1, keepdims=True) < 1e-6, beta, np.nan)[:, :-1]
+        beta[moving] += step
+        moving = moving[np.abs(step).max(axis=1) >= 1e-6]
+        if not len(moving):
+            break
+    beta[moving] = np.nan
+    return beta[:, :-1]
 
 
 # Shares

@@ -134,9 +134,11 @@ def _kernel_densities(samples: np.ndarray, grid: np.ndarray, bandwidth: float) -
 
 def _overlap_integral(samples: np.ndarray, bandwidth: float) -> float:
     # The minimum vanishes wherever class 0 has no samples: a grid around those alone is complete and small.
-    step = bandwidth / 20
-    grid = step * np.unique(np.rint(samples[:, :1] / step) + np.arange(-120, 121))
-    return step * _kernel_densities(samples, grid, bandwidth).min(axis=0).sum()
+    step, reach = bandwidth / 20, 120
+    places = np.unique(np.rint(samples[:, 0] / step))
+    apart = np.flatnonzero(np.diff(places) > 2 * reach) + 1
+    parts = [np.arange(part[0] - reach, part[-1] + reach + 1) for part in np.split(places, apart)]
+    return step * _kernel_densities(samples, step * np.concatenate(parts), bandwidth).min(axis=0).sum()
 
 
 def _overlap_as_released(samples: np.ndarray, bandwidth: float) -> float:
