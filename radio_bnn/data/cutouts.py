@@ -277,7 +277,7 @@ def _sky(raw: np.ndarray) -> tuple[float, float]:
     observed = raw[~np.isnan(raw)]
     if not observed.size:
         raise Unusable("every pixel is NaN: the survey did not observe this position", "missing_data")
-    return sigma_clipped_stats(observed, sigma=3, maxiters=5)[1:]
+    return sigma_clipped_stats(observed, sigma=3, maxiters=5, axis=0)[1:]  # with an axis it is compiled
 
 
 def _stages(raw: np.ndarray, noise: float) -> dict[str, np.ndarray]:

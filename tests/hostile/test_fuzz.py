@@ -62,10 +62,10 @@ def test_every_reader_reads_or_refuses_what_is_damaged(capsys):
 def test_every_other_end_is_called_by_its_name(tmp_path):
     (tmp_path / "fuzz_planted.py").write_text(PLANTED)
     names = ["fine", "TypeError", "not one line", "wrong", "slow", "MemoryError", "dead"]
-    counts, failures = fuzz.run(names, 4, workers=1, folder=tmp_path)  # some damage changes nothing
+    counts, failures = fuzz.run(names, 2, workers=1, folder=tmp_path)  # some damage changes nothing
     assert {f.kind for f in failures if f.reader != f.kind} == set()
     assert {f.reader for f in failures} == set(names[1:])
-    assert counts["fine"].keys() <= {"read", "refused"} and counts["fine"].total() == 4
+    assert counts["fine"].keys() <= {"read", "refused"} and counts["fine"].total() == 2
     assert "--reader wrong --seed 0 --case" in fuzz.said(next(f for f in failures if f.kind == "wrong"), 0)
 
 

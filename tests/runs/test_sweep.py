@@ -20,7 +20,7 @@ from radio_bnn.runs.records import Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
 QUEUE = [(replace(SHORT, seed=seed), "run") for seed in range(4)]
-REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(4)]
+REAL = [(Config.preview(epochs=1, samples=2, seed=seed), "run") for seed in range(2)]
 MEASURES = {"objective": protocol.measure}
 
 
@@ -45,7 +45,7 @@ def same(a: Run, b: Run) -> bool:
 
 
 def test_processes_and_a_cluster_write_the_same_records(cache, tmp_path, monkeypatch):
-    """Four short runs on MiraBest, or on simulated galaxies where it is absent."""
+    """Short runs on MiraBest, or on simulated galaxies where it is absent."""
     queue = REAL if mirabest.locate() is not None else QUEUE
     sweep.run_queue(queue, tmp_path / "processes", workers=2, progress=False)
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache of the cluster"))
@@ -78,7 +78,8 @@ def test_a_killed_worker_loses_no_run_and_stores_none_twice(cache, tmp_path, mon
     assert runs(tmp_path / "out").keys() == set(written)
 
 
-def test_what_is_stored_is_not_run_again(cache, tmp_path):
+def test_what_is_stored_is_not_run_again(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_on_processes", here)
     first = sweep.run_queue(QUEUE[:2], tmp_path / "out", progress=False)
     assert first == QUEUE[:2]
     stamps = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
@@ -96,6 +97,7 @@ def test_a_failing_run_is_named_and_the_others_are_stored(cache, tmp_path):
 def test_a_run_is_trained_once_for_all_that_is_measured_on_it(cache, tmp_path, monkeypatch):
     out, (other, _) = tmp_path / "out", QUEUE[0]
     wanted = [(SHORT, "run"), (SHORT, "objective"), (other, "objective")]
+    monkeypatch.setattr(sweep, "_on_processes", here)
     assert sweep.run_queue(wanted, out, MEASURES, progress=False) == wanted
     assert list(runs(out)) == [run_id(SHORT)], "the run that nobody reads is not stored"
     assert all(records.at_hand(config, "posterior") for config in (SHORT, other))
