@@ -23,7 +23,7 @@ PLACE = ("device", "torch", "commit")
 class Repeat(NamedTuple):
     """A run and its repetition: ``equal`` bits in all scored sets, and mean |P(FRII) - P(FRII)'| of the test galaxies.
 
-    ``difference`` from the record, ``between_seeds`` from a training with the next seed, both 0..1; ``there`` and
+    ``difference`` from the record, ``between_seeds`` from a training with another seed, both 0..1; ``there`` and
     ``here`` say where the record and the repetition were made.
     """
 
@@ -49,13 +49,18 @@ def stored(identity: str) -> Run:
     raise ValueError(f"no run {identity!r} is stored in {committed_folder()} or {cached_folder()}: name a file there")
 
 
+def beside(config: Config) -> Config:
+    """The same run with a seed next to its own."""
+    return replace(config, seed=abs(config.seed - 1))
+
+
 def verify(run: Run, *, device: str = "auto", progress: bool = True) -> Repeat:
-    """Train the config of ``run`` again, and with the next seed, and compare the predictions.
+    """Train the config of ``run`` again, and with another seed, and compare the predictions.
 
     Takes twice as long as the run, and stores nothing but the runs of its path.
     """
     again, here = _predicted(run.config, device=device, progress=progress)
-    other, _ = _predicted(replace(run.config, seed=run.config.seed + 1), device=device, progress=progress)
+    other, _ = _predicted(beside(run.config), device=device, progress=progress)
     kept = {name: (run.arrays[f"difference_{name}"], run.arrays[f"energy_{name}"]) for name in SCORED}
     return Repeat(
         run,

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from radio_bnn.config import Config, run_id
+from radio_bnn.config import RANGES, Config, run_id
 from radio_bnn.runs import execute, records
 from radio_bnn.runs.records import Run
-from radio_bnn.runs.verify import stored, verify
+from radio_bnn.runs.verify import beside, stored, verify
 
 CONFIG = Config.preview(data="simulated", simulated_galaxies=100, epochs=2, batch_size=8, samples=5)
 
@@ -32,3 +34,10 @@ def test_a_run_that_is_not_stored_is_named(world):
     with pytest.raises(ValueError, match="no run 'abc' is stored"):
         stored("abc")
     assert records.find(CONFIG) is None
+
+
+@pytest.mark.parametrize("seed", [0, 1, RANGES["seed"].high])
+def test_every_seed_has_another_beside_it(seed):
+    config = Config.preview(seed=seed)
+    assert beside(config).seed != seed
+    assert replace(beside(config), seed=seed) == config
