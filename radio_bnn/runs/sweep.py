@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from radio_bnn import pool
 from radio_bnn.config import Config, run_id
 from radio_bnn.files import NoRoomError, check_writable, no_room, remove_abandoned
+from radio_bnn.pool import Job
 from radio_bnn.progress import bar
-from radio_bnn.runs import pool, records
+from radio_bnn.runs import records
 from radio_bnn.runs.execute import check_unchanged, execute, find_data
-from radio_bnn.runs.pool import Job
 from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
 
 Item = tuple[Config, str]

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import connection, resource_tracker
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Job(NamedTuple):
-    """What a worker does: ``function(*arguments)``, which returns records; ``name`` says which if it fails."""
+    """What a worker does: ``function(*arguments)``; ``name`` says which if it fails."""
 
     name: str
     function: Callable[..., Any]
@@ -57,38 +58,90 @@ class _Worker:
         return self.process.exitcode
 
 
-def results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
+class _Task(NamedTuple):
+    """A job, its place among all, and which try of it this is."""
+
+    place: int
+    job: Job
+    tries: int = 1
+
+
+def results(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     """Every job with what it returned or raised, as they are done, by ``workers`` processes.
 
-    A job whose worker is killed is tried once more, in a new one, and then given up as WorkerKilledError; no other is
-    touched. When the iteration ends, also by an error or an interrupt, no worker is left.
+    Jobs are taken when a worker is free. One whose worker is killed is tried once more, in a new one, and then given up
+    as WorkerKilledError; no other is touched. When the iteration ends, also by an error or an interrupt, no worker is
+    left.
     """
-    waiting = deque((job, 1) for job in jobs)
-    busy: dict[connection.Connection, tuple[_Worker, Job, int]] = {}
+    with closing(_done(jobs, workers, math.inf)) as done:
+        for task, outcome in done:
+            yield task.job, outcome
+
+
+def in_order(jobs: Iterable[Job], workers: int, *, ahead: float = math.inf) -> Iterator[Any]:
+    """What each job returned, in the order of the jobs; raises what a job raised, when it is its turn.
+
+    At most ``ahead`` jobs from the first unfinished one on are begun, which bounds what waits for its turn.
+    Processes, dead ones and the end are those of ``results``.
+    """
+    waiting: dict[int, Any] = {}
+    turn = 0
+    with closing(_done(jobs, workers, ahead)) as done:
+        for task, outcome in done:
+            waiting[task.place] = outcome
+            while turn in waiting:
+                found, turn = waiting.pop(turn), turn + 1
+                if isinstance(found, Exception):
+                    raise found
+                yield found
+
+
+def _done(jobs: Iterable[Job], workers: int, ahead: float) -> Iterator[tuple[_Task, Any]]:
+    """Each job with its outcome; whoever waits for one is given work before it is handed out."""
+    coming, begun = enumerate(jobs), 0
+    again: deque[_Task] = deque()
+    busy: dict[connection.Connection, tuple[_Worker, _Task]] = {}
     idle: list[_Worker] = []
+    done: list[tuple[_Task, Any]] = []
     try:
-        while waiting or busy:
-            while waiting and len(busy) < workers:
-                job, tries = waiting.popleft()
-                worker = idle.pop() if idle else _Worker()
-                busy[worker.connection] = worker, job, tries
-                _send(worker, job)
-            for end in connection.wait(list(busy)):
-                worker, job, tries = busy.pop(end)
-                try:
-                    outcome = pickle.loads(end.recv_bytes())
-                except (EOFError, OSError):
-                    code = worker.kill()
-                    if tries < TRIES:
-                        waiting.appendleft((job, tries + 1))
-                    else:
-                        yield job, WorkerKilledError(_how(code))
+        while True:
+            while len(busy) < workers:
+                oldest = min((task.place for _, task in busy.values()), default=begun)
+                if again:
+                    task = again.popleft()
+                elif begun - oldest < ahead and (new := next(coming, None)):
+                    task, begun = _Task(*new), begun + 1
                 else:
-                    idle.append(worker)
-                    yield job, outcome
+                    break
+                worker = idle.pop() if idle else _Worker()
+                busy[worker.connection] = worker, task
+                _send(worker, task.job)
+            yield from done
+            if not busy:
+                return
+            done = list(_answers(busy, again, idle))
     finally:
-        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.kill()
+
+
+def _answers(
+    busy: dict[connection.Connection, tuple[_Worker, _Task]], again: deque[_Task], idle: list[_Worker]
+) -> Iterator[tuple[_Task, Any]]:
+    """Wait until some of the busy are done or dead; what is done with its outcome, and who did it idle again."""
+    for end in connection.wait(list(busy)):
+        worker, task = busy.pop(end)
+        try:
+            outcome = pickle.loads(end.recv_bytes())
+        except (EOFError, OSError):
+            code = worker.kill()
+            if task.tries < TRIES:
+                again.append(task._replace(tries=task.tries + 1))
+            else:
+                yield task, WorkerKilledError(_how(code))
+        else:
+            idle.append(worker)
+            yield task, outcome
 
 
 def _send(worker: _Worker, job: Job) -> None:
@@ -108,7 +161,7 @@ def _refuse(reason: str) -> None:
 def _how(code: int) -> str:
     ended = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit status {code}"
     memory = ", which is how a lack of memory ends it" if ended == "SIGKILL" else ""
-    return f"its worker died {TRIES} times (by {ended}{memory}), so it is left out"
+    return f"its worker died {TRIES} times (by {ended}{memory})"
 
 
 @contextmanager
