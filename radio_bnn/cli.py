@@ -147,12 +147,7 @@ def classify(options: argparse.Namespace) -> int:
 
     reading = {name: value for name in READING if (value := getattr(options, name)) is not None}
     same = ("output", "report", "overwrite", "orbit", "alpha", "device", "workers")
-    inputs = options.inputs or None
-    try:
-        table = run(inputs, progress=True, **{name: getattr(options, name) for name in same}, **reading)
-    except KeyboardInterrupt as stopped:
-        print("radio-bnn: stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)
-        return 128 + getattr(stopped, "number", signal.SIGINT)
+    table = run(options.inputs or None, progress=True, **{name: getattr(options, name) for name in same}, **reading)
     unused = int((table["label"] == "").sum())
     print(f"{options.output}: {len(table) - unused} classified" + (f", {unused} not: see `message`" if unused else ""))
     return 3 if unused else 0

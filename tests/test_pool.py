@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from processes import alive, until
 
 from radio_bnn import pool
 from radio_bnn.pool import Job, WorkerKilledError, in_order, results
@@ -55,22 +54,6 @@ def forever(pid_file: Path) -> None:
 
 def jobs(function, *arguments) -> list[Job]:
     return [Job(f"{function.__name__} {argument}", function, (argument,)) for argument in arguments]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has asked how it ended does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
-def until(condition) -> None:
-    """Wait for an event that nothing announces; a test that hangs here has failed."""
-    while not condition():
-        time.sleep(0.02)
 
 
 def test_every_job_is_done_once_by_few_processes():
