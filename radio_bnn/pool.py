@@ -1,4 +1,4 @@
-"""A pool of worker processes that stops when it is told to, dies with its parent and outlives its dead.
+"""A pool of worker processes that stops when it is told to, dies with its parent and outlives its dead; or a cluster.
 
 ``concurrent.futures`` gives up all jobs when one worker is killed, and its workers train on when their parent is.
 """
@@ -14,11 +14,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from multiprocessing import connection, resource_tracker
 from typing import Any, NamedTuple
 
 CONTEXT = multiprocessing.get_context("spawn")
 TRIES = 2
+QUEUED = 256  # on a cluster, so that one that grows with its work sees some
 HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -56,6 +58,34 @@ class _Worker:
         self.process.kill()
         self.process.join()
         return self.process.exitcode
+
+
+def on_dask(jobs: Iterable[Job], scheduler: str) -> Iterator[tuple[Job, Any]]:
+    """Every job with what it returned or raised, as they are done, by the workers of a running dask cluster.
+
+    ``scheduler``: its address. Jobs are told apart by their names; QUEUED of them, or two for each thread of the
+    cluster, are taken ahead. Raises OSError where no scheduler answers.
+    """
+    from dask.distributed import Client, as_completed
+
+    coming = enumerate(jobs)
+    with Client(scheduler) as client:
+        running: dict[Any, Job] = {}
+        done = as_completed()
+
+        def submit() -> None:
+            wanted = max(QUEUED, 2 * sum(client.nthreads().values()))
+            for place, job in islice(coming, wanted - len(running)):
+                future = client.submit(job.function, *job.arguments, key=job.name, priority=-place)
+                running[future] = job
+                done.add(future)
+
+        submit()
+        for future in done:
+            job = running.pop(future)
+            submit()
+            error = future.exception()
+            yield job, error if error is not None else future.result()
 
 
 class _Task(NamedTuple):

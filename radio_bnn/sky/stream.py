@@ -64,7 +64,7 @@ def classify(
     """
     output, report = (None if path is None else Path(path) for path in (output, report))
     _check(output, report, overwrite=overwrite, workers=workers)
-    asked = request(inputs, reading, orbit=orbit, alpha=alpha, device=_device(device), posteriors=posteriors)
+    asked = request(inputs, reading, orbit=orbit, alpha=alpha, device=usable_device(device), posteriors=posteriors)
     with part(output, asked.digest, multiple=AT_ONCE, afresh=overwrite) as finished:
         _finish(finished, asked, workers, progress)
         table = as_table(finished.rows, asked.about)
@@ -161,7 +161,7 @@ def _judged(call: Call, found: Sources) -> list[Row]:
     judged: Iterator = iter(())
     if usable:
         ensemble, images = _networks(call.posteriors, call.sha256), np.stack([source.image for source in usable])
-        judged = iter(judge(ensemble, images, view=call.view, alpha=call.alpha, device=_device(call.device)))
+        judged = iter(judge(ensemble, images, view=call.view, alpha=call.alpha, device=usable_device(call.device)))
     return [_row(source, None if source.image is None else asdict(next(judged))) for source in read]
 
 
@@ -186,7 +186,8 @@ def _row(source: Source, judgement: dict[str, Any] | None) -> Row:
 # What was done
 
 
-def _device(device: str) -> str:
+def usable_device(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" is CUDA where there is one. Raises ValueError for CUDA that is not there."""
     try:
         return device_name(device)
     except RuntimeError as error:
