@@ -95,14 +95,14 @@ def _open(folder: Path, stated: dict[str, Any], overwrite: bool) -> None:
     found = _stated(folder)
     if found is None and folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
         raise FileExistsError(f"{folder} holds something else: choose another name")
-    if found not in (None, stated):
-        if not overwrite:
-            raise ValueError(
-                f"{folder} holds galaxies of a call with other inputs or settings: choose another name, or replace "
-                "them with --overwrite"
-            )
-        for path in folder.glob("part-*.parquet"):
-            path.unlink()
+    others = [] if found in (None, stated) else sorted(folder.glob("part-*.parquet"))
+    if others and not overwrite:
+        raise ValueError(
+            f"{folder} holds galaxies of a call with other inputs or settings: choose another name, or replace them "
+            "with --overwrite"
+        )
+    for path in others:
+        path.unlink()
     check_writable(folder, of="choose another name")
     remove_abandoned(folder)
     with replacing(folder / CALL) as partial:

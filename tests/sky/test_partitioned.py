@@ -107,6 +107,9 @@ def test_files_of_another_call_are_refused_or_replaced_and_those_of_others_are_n
         classify_into(folder, cutouts, posteriors=bundle, size=2)
     classify_into(folder, cutouts, posteriors=bundle, size=2, overwrite=True)
     assert same(folder, whole)
+    for path in folder.glob("part-*"):
+        path.unlink()
+    assert classify_into(folder, cutouts[:1], posteriors=bundle, size=1) == Counts(1, 0)
     other.mkdir()
     (other / "part-00000.parquet").write_text("precious")
     with pytest.raises(FileExistsError, match="other.parquet holds something else: choose another name"):
