@@ -143,7 +143,7 @@ def _done(jobs: Iterable[Job], workers: int, ahead: float) -> Iterator[tuple[_Ta
                     task, begun = _Task(*new), begun + 1
                 else:
                     break
-                worker = idle.pop() if idle else _Worker()
+                worker = _free(idle, task)
                 busy[worker.connection] = worker, task
                 _send(worker, task.job)
             yield from done
@@ -153,6 +153,14 @@ def _done(jobs: Iterable[Job], workers: int, ahead: float) -> Iterator[tuple[_Ta
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.kill()
+
+
+def _free(idle: list[_Worker], task: _Task) -> _Worker:
+    """An idle worker or a new one; for a second try a new one, since who is idle may be dead as well."""
+    if idle and task.tries > 1:
+        idle.pop().kill()
+        return _Worker()
+    return idle.pop() if idle else _Worker()
 
 
 def _answers(

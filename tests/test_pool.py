@@ -107,6 +107,24 @@ def test_order_is_kept_when_a_worker_dies_and_what_fails_is_raised_at_its_turn(t
     assert not multiprocessing.active_children()
 
 
+def own_pid() -> int:
+    return os.getpid()
+
+
+def killed_once_when_told(folder: Path) -> str:
+    until((folder / "now").exists)
+    return killed_once(folder / "dead")
+
+
+def test_a_second_try_is_never_given_to_a_worker_that_died_idle(tmp_path):
+    some = results([Job("idle", own_pid, ()), *jobs(killed_once_when_told, tmp_path)], 2)
+    _, idle = next(some)
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: not alive(idle))
+    (tmp_path / "now").touch()
+    assert [value for _, value in some] == ["the second try"] and not multiprocessing.active_children()
+
+
 def test_what_a_job_raises_is_its_result_also_where_pickle_fails():
     local = lambda n: n  # noqa: E731
     found = {job.function: value for job, value in results([*jobs(odd, 2), *jobs(local, 1), *jobs(square, 2)], 1)}
