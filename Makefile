@@ -25,7 +25,7 @@ help:
 	@echo "make test        set up, lint, unit tests, re-run the chapters' cells, build with warnings as errors"
 	@echo "make chapters    execute the committed chapters in place (needs what they need, MiraBest included)"
 	@echo "make scoreboard  collect the verdicts of the claim cells again, without executing anything"
-	@echo "make bench       time the engine against a plain implementation and write the table of the appendix"
+	@echo "make bench       time engine and classify against a plain implementation, write the table of the appendix (an hour)"
 	@echo "make kill        send SIGNALS=200 signals to all that writes and compare what the reruns leave (Linux, minutes)"
 	@echo "make pdf         print the committed chapters into one PDF file (needs Chromium)"
 	@echo "make check-book  look at every built page in headless Chromium, follow every link (needs node, npm and Chromium)"

@@ -1,4 +1,4 @@
-"""What the two benchmarks share: their options, the data, interleaved timing, the line of JSON that they print."""
+"""What the benchmarks share: their options, the data, interleaved timing, the line of JSON that they print."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from radio_bnn import __version__
 
@@ -110,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-READING = ("image", "catalogue", "positions", "pixel_scale", "ra", "dec", "name")
+READING = ("image", "catalogue", "positions", "pixel_scale", "ra", "dec", "name", "cache", "timeout")
+JUDGING = ("overwrite", "orbit", "alpha", "device", "workers")
 
 
 def add_classify(commands: argparse._SubParsersAction) -> None:
@@ -119,9 +121,8 @@ def add_classify(commands: argparse._SubParsersAction) -> None:
     text += " command goes on where it was. Exit status 3: all done, but some sources could not be used, see `message`."
     command = commands.add_parser("classify", help="classify your own galaxies", description=text)
     command.add_argument("inputs", nargs="*", metavar="CUTOUT", help="FITS or PNG cutouts, folders, lists of files")
-    command.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help=".ecsv, .fits, .csv, .vot or .parquet"
-    )
+    kinds = ".ecsv, .fits, .csv, .vot or .parquet; folder.parquet/: many files, for millions of galaxies"
+    command.add_argument("-o", "--output", required=True, metavar="FILE", help=kinds)
     command.add_argument("--report", type=Path, metavar="FILE", help="also a page to look at, .html")
     command.add_argument("--overwrite", action="store_true", help="replace the output, and rows of another call")
     reading = command.add_argument_group("what is read")
@@ -133,29 +134,43 @@ def add_classify(commands: argparse._SubParsersAction) -> None:
     reading.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of images whose header has none")
     for column in ("ra", "dec", "name"):
         reading.add_argument(f"--{column}", metavar="COLUMN", help=f"the catalogue's column of {column}")
+    fetching = command.add_argument_group("what is fetched from FIRST, where there is no --image")
+    fetching.add_argument("--cache", metavar="DIR", help="where cutouts are kept (default: the user's cache)")
+    fetching.add_argument("--timeout", type=float, metavar="S", help="seconds for an answer (default: 30)")
     judging = command.add_argument_group("how it is judged")
     judging.add_argument("--orbit", action="store_true", help="average over turned and mirrored views, 8 x slower")
     judging.add_argument("--alpha", type=float, default=0.1, help="level of the labels (default: %(default)s)")
     judging.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     judging.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
+    where = "a running dask scheduler instead of own processes; the output is a folder.parquet/"
+    judging.add_argument("--scheduler", metavar="ADDRESS", help=where)
     command.set_defaults(command=classify)
 
 
 def classify(options: argparse.Namespace) -> int:
     """Classify, say how many were and were not, and return 3 if some were not, else 0."""
-    from radio_bnn.sky.stream import classify as run
+    asked = {name: value for name in READING if (value := getattr(options, name)) is not None}
+    asked |= {name: getattr(options, name) for name in JUDGING}
+    if options.scheduler is not None or options.output.endswith("/"):
+        classified, unused = _into_a_folder(options, asked)
+    else:
+        from radio_bnn.sky.stream import classify as run
 
-    reading = {name: value for name in READING if (value := getattr(options, name)) is not None}
-    same = ("output", "report", "overwrite", "orbit", "alpha", "device", "workers")
-    inputs = options.inputs or None
-    try:
-        table = run(inputs, progress=True, **{name: getattr(options, name) for name in same}, **reading)
-    except KeyboardInterrupt as stopped:
-        print("radio-bnn: stopped; finished rows are kept, the same command goes on from there", file=sys.stderr)
-        return 128 + getattr(stopped, "number", signal.SIGINT)
-    unused = int((table["label"] == "").sum())
-    print(f"{options.output}: {len(table) - unused} classified" + (f", {unused} not: see `message`" if unused else ""))
+        table = run(options.inputs or None, output=options.output, report=options.report, progress=True, **asked)
+        unused = int((table["label"] == "").sum())
+        classified = len(table) - unused
+    print(f"{options.output}: {classified} classified" + (f", {unused} not: see `message`" if unused else ""))
     return 3 if unused else 0
+
+
+def _into_a_folder(options: argparse.Namespace, asked: Mapping[str, Any]) -> tuple[int, int]:
+    if options.scheduler is not None:
+        import dask.distributed  # noqa: F401  that it is missing is said first
+    if options.report is not None:
+        raise ValueError(f"--report {options.report}: a folder of Parquet files has none; choose another output for it")
+    from radio_bnn.sky.partitioned import classify_into
+
+    return classify_into(options.output, options.inputs or None, scheduler=options.scheduler, progress=True, **asked)
 
 
 def add_chapters(commands: argparse._SubParsersAction) -> None:

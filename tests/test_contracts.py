@@ -19,7 +19,7 @@ FILES = {
 }
 CORE = {"torch", "numpy", "scipy", "sklearn", "tqdm", "radio_bnn"}
 # What the files of a folder may import: folders that come before them. Every file of the package is in one of them.
-BASE = {"radio_bnn", "config", "files", "messages", "seeds", "progress"}
+BASE = {"radio_bnn", "config", "files", "messages", "pool", "seeds", "progress"}
 MAY_IMPORT = {
     "base": set(),
     "data": set(),

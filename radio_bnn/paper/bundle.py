@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from radio_bnn import pool
 from radio_bnn.config import Config, run_id
 from radio_bnn.data.galaxies import Galaxies
 from radio_bnn.evaluation import resampling
@@ -27,7 +28,7 @@ from radio_bnn.inference import prune
 from radio_bnn.model.inputs import network_input
 from radio_bnn.paper import experiments, model_card
 from radio_bnn.progress import bar
-from radio_bnn.runs import execute, pool
+from radio_bnn.runs import execute
 from radio_bnn.runs.records import Posterior, Run, find
 from radio_bnn.seeds import generator
 from radio_bnn.sky import posteriors
@@ -71,23 +72,13 @@ def build(configs: Sequence[Config], *, workers: int = 1, progress: bool = False
     """The ensemble of these runs, one for each fold. Raises ValueError if a record is missing."""
     records = [_records(config) for config in configs]
     work = [(k, run, posterior) for k, (run, posterior) in enumerate(records)]
-    each = _in_order(work, workers) if workers > 1 else map(_network, work)
-    networks, compression = zip(*bar(each, total=len(work), desc="fold", show=progress), strict=True)
+    jobs = [pool.Job(str(each[0]), _network, (each,)) for each in work]
+    made = pool.in_order(jobs, workers) if workers > 1 else map(_network, work)
+    networks, compression = zip(*bar(made, total=len(work), desc="fold", show=progress), strict=True)
     facts = {"what": _what(configs), "provenance": _provenance(records), "compression": list(compression)}
     facts |= {"held_out": _held_out(networks), "draws": _draws([run for run, _ in records])}
     ensemble = Ensemble(networks, facts)
     return Ensemble(networks, facts | {"never_trained_on": _never_trained_on(ensemble, configs)})
-
-
-def _in_order(work: Sequence[tuple[int, Run, Posterior]], workers: int) -> Iterator[tuple[Network, dict[str, Any]]]:
-    """``_network`` of each by a pool, in order."""
-    jobs = [pool.Job(str(each[0]), _network, (each,)) for each in work]
-    made: dict[str, Any] = {}
-    for job, result in pool.results(jobs, workers):
-        if isinstance(result, Exception):
-            raise result
-        made[job.name] = result
-    yield from (made[job.name] for job in jobs)
 
 
 def _records(config: Config) -> tuple[Run, Posterior]:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from radio_bnn import pool
 from radio_bnn.config import Config, run_id
 from radio_bnn.files import NoRoomError, check_writable, no_room, remove_abandoned
+from radio_bnn.pool import Job
 from radio_bnn.progress import bar
-from radio_bnn.runs import pool, records
+from radio_bnn.runs import records
 from radio_bnn.runs.execute import check_unchanged, execute, find_data
-from radio_bnn.runs.pool import Job
 from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
 
 Item = tuple[Config, str]
@@ -190,7 +191,7 @@ def _find_data(sources: Sequence[str], scheduler: str | None) -> None:
     """Ask once, where the work will be done."""
     if scheduler is None:
         return find_data(sources)
-    [(_, problem)] = _on_dask([Job("data", find_data, (sources,))], scheduler)
+    [(_, problem)] = pool.on_dask([Job("data", find_data, (sources,))], scheduler)
     if problem is not None:
         raise problem
 
@@ -200,24 +201,10 @@ def _results(
 ) -> Iterator[tuple[Job, Any]]:
     """Every job with what it returned or raised, as they are done, behind a progress bar."""
     if jobs:
-        done = _on_dask(jobs, scheduler) if scheduler else _on_processes(jobs, workers)
+        done = pool.on_dask(jobs, scheduler) if scheduler else _on_processes(jobs, workers)
         with closing(done):
             yield from bar(done, total=len(jobs), desc=what, show=show)
 
 
 def _on_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     return pool.results(jobs, workers)
-
-
-def _on_dask(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, Any]]:
-    from dask.distributed import Client
-    from dask.distributed import as_completed as completed
-
-    with Client(scheduler) as client:
-        futures = {
-            client.submit(job.function, *job.arguments, key=job.name, priority=-place): job
-            for place, job in enumerate(jobs)
-        }
-        for future in completed(list(futures)):
-            error = future.exception()
-            yield futures[future], error if error is not None else future.result()

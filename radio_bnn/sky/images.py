@@ -32,6 +32,8 @@ WIDEST_PIXEL = RAW_SIZE * PIXEL_ARCSEC / 10
 BLENDED_SHARE = 0.1  # 17 % of MiraBest's galaxies have more of their light elsewhere
 FWHM = np.sqrt(8 * np.log(2))  # over the standard deviation of a Gaussian
 ARCSEC = np.degrees(1) * 3600
+NUMBER = r"([-+]?\d*\.?\d+(?:[Ee][-+]?\d+)?)"
+CLEAN_BEAM = re.compile(rf"AIPS\s+CLEAN\s+BMAJ=\s*{NUMBER}\s+BMIN=\s*{NUMBER}\s+BPA=\s*{NUMBER}")
 WCS_NUMBER = re.compile(r"CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|(CD|PC)\d_\d")
 
 
@@ -193,9 +195,13 @@ def _is_standard(jacobian: np.ndarray) -> bool:
 
 
 def _beam(header: Mapping) -> Beam | None:
+    """The beam of a header's keywords, or of the last CLEAN that AIPS tells of in its HISTORY, or None."""
     values = [header.get("BMAJ"), header.get("BMIN", header.get("BMAJ")), header.get("BPA", 0.0)]
     if values[0] is None:
-        return None
+        told = CLEAN_BEAM.findall(str(header.get("HISTORY", "")))
+        if not told:
+            return None
+        values = [float(number) for number in told[-1]]
     if not all(map(_is_number, values)):
         raise Unusable(f"the beam of its header (BMAJ, BMIN, BPA) is {values}, expected three numbers, in degrees")
     major, minor, angle = values[0] * 3600, values[1] * 3600, np.radians(values[2])

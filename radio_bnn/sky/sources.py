@@ -6,13 +6,14 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
 from radio_bnn.data.cutouts import FITS_SUFFIXES, Unusable, as_pixels, is_png, read_fits, read_png
 from radio_bnn.data.galaxies import IMAGE_SIZE
 from radio_bnn.data.mirabest import cache_folder
+from radio_bnn.files import absolute
 from radio_bnn.sky import catalogues
 from radio_bnn.sky.catalogues import Catalogue, Mosaic
 from radio_bnn.sky.first import TIMEOUT, First
@@ -44,17 +45,20 @@ class Source:
 
 
 class _Road(Protocol):
-    """Where sources come from. ``what`` they are called in a message, and the image of the k-th with its position."""
+    """Where sources come from. ``what`` they are called in a message, the image of the k-th, and the road to some."""
 
     def what(self, k: int) -> str: ...
 
     def read(self, k: int) -> tuple[Sky | np.ndarray, At]: ...
 
+    def to(self, some: slice) -> _Road: ...
+
 
 class Sources(Sequence):
     """A sequence of ``Source``, each read when it is indexed; a bad image gives one without ``image``, never an error.
 
-    ``names`` are known without reading. It can be pickled, and shared among processes.
+    ``names`` are known without reading. A slice gives ``Sources`` of its own, which may be sent to a process that works
+    in another folder.
     """
 
     def __init__(self, found: Catalogue, road: _Road, pixel_scale: float | None = None) -> None:
@@ -64,8 +68,18 @@ class Sources(Sequence):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, k: int) -> Source:
-        k = range(len(self))[k]  # IndexError beyond
+    @overload
+    def __getitem__(self, k: int) -> Source: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> Sources: ...
+
+    def __getitem__(self, k: int | slice) -> Source | Sources:
+        if isinstance(k, slice):
+            return Sources(Catalogue(self.names[k], self.ra[k], self.dec[k]), self._road.to(k), self._pixel_scale)
+        return self._read(range(len(self))[k])  # IndexError beyond
+
+    def _read(self, k: int) -> Source:
         ra, dec, flags = float(self.ra[k]), float(self.dec[k]), []
         try:
             raw, at = self._road.read(k)
@@ -80,7 +94,7 @@ class Sources(Sequence):
             said = getattr(error, "strerror", None) or str(error)
             image, message = None, said if known else f"{type(error).__name__}: {error}"
             flags.append(getattr(error, "flag", ""))
-        if message and (what := self._road.what(k)) and not message.startswith(what):
+        if message and (what := self._road.what(k)):
             message = f"{what}: {message}"
         return Source(self.names[k], ra, dec, image, tuple(f for f in FLAGS if f in flags), " ".join(message.split()))
 
@@ -117,20 +131,28 @@ def sources(
         return _of_arrays(inputs, pixel_scale) if _are_arrays(inputs) else _of_files(inputs, pixel_scale)
     table = inputs if catalogue is None else catalogue
     found = catalogues.positions(positions) if table is None else _catalogue(table, ra=ra, dec=dec, name=name)
-    folder = cache_folder() / "first" if cache is None else Path(cache).expanduser()
-    images = First(folder, timeout) if image is None else Mosaic(Path(image).expanduser())
+    folder = cache_folder() / "first" if cache is None else absolute(Path(cache), of="the cache of FIRST")
+    images = First(folder, timeout) if image is None else Mosaic(absolute(Path(image), of="the image"))
     return Sources(found, _Placed(found, images), pixel_scale)
 
 
 @dataclass(frozen=True)
 class _Files:
+    """``paths`` as they were named in ``folder``."""
+
     paths: list[Path]
+    folder: Path
 
     def what(self, k: int) -> str:
         return str(self.paths[k])
 
+    def to(self, some: slice) -> _Files:
+        return _Files(self.paths[some], self.folder)
+
     def read(self, k: int) -> tuple[Sky | np.ndarray, At]:
-        path = self.paths[k]
+        path = self.folder / self.paths[k]
+        if not path.is_file():  # said here without the folder
+            raise Unusable("no such file; expected a FITS or PNG cutout")
         if is_png(path):
             return _input_or_sky(read_png(path)), None
         pixels, header = read_fits(path)
@@ -144,6 +166,9 @@ class _Arrays:
     def what(self, k: int) -> str:
         return ""
 
+    def to(self, some: slice) -> _Arrays:
+        return _Arrays(self.arrays[some])
+
     def read(self, k: int) -> tuple[Sky | np.ndarray, At]:
         return _input_or_sky(self.arrays[k]), None
 
@@ -155,6 +180,10 @@ class _Placed:
 
     def what(self, k: int) -> str:
         return ""
+
+    def to(self, some: slice) -> _Placed:
+        found = self.found
+        return _Placed(Catalogue(found.name[some], found.ra[some], found.dec[some]), self.images)
 
     def read(self, k: int) -> tuple[Sky | np.ndarray, At]:
         at = float(self.found.ra[k]), float(self.found.dec[k])
@@ -208,7 +237,7 @@ def _of_files(inputs: Any, pixel_scale: float | None) -> Sources:
         raise ValueError("no cutout was given: expected FITS or PNG files, folders of them, or a list of them")
     if not any(path.exists() for path in paths):
         raise FileNotFoundError(f"{paths[0]}: no such file; expected a FITS or PNG cutout")
-    return Sources(_nowhere(catalogues.unique([_stem(path) for path in paths])), _Files(paths), pixel_scale)
+    return Sources(_nowhere(catalogues.unique([_stem(path) for path in paths])), _Files(paths, Path.cwd()), pixel_scale)
 
 
 def _expanded(one: Any) -> list[Path]:

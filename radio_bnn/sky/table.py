@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from radio_bnn.files import replacing
+from radio_bnn.files import check_writable, replacing
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -67,8 +66,8 @@ def as_table(rows: Sequence[Row], about: Mapping[str, Any]) -> QTable:
     return QTable(columns, meta=dict(about))
 
 
-def check_writable(paths: Iterable[Path], *, overwrite: bool) -> None:
-    """Raise ValueError or OSError if a file cannot be written, before any work is done."""
+def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise OSError if one of the files cannot be written, or is there already, before any work is done."""
     for path in paths:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: name a file in it")
@@ -76,8 +75,7 @@ def check_writable(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise FileExistsError(f"{path} exists: overwrite it with --overwrite, or choose another name")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path.parent} is no folder: make it first, or choose another")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"{path.parent} cannot be written to: choose another folder")
+        check_writable(path.parent, of="choose another folder")
 
 
 def check_format(path: Path) -> str:
@@ -85,7 +83,7 @@ def check_format(path: Path) -> str:
     if (ending := path.suffix.lower()) not in FORMATS:
         raise ValueError(f"{path}: a table ends in {', '.join(FORMATS)}, not in {ending or 'nothing'}")
     if FORMATS[ending] == "parquet" and find_spec("pyarrow") is None:
-        raise ValueError(f"{path}: Parquet needs pyarrow, which is not installed: pip install pyarrow")
+        raise ValueError(f"{path}: Parquet needs pyarrow, which is not installed: pip install 'radio-bnn[parquet]'")
     return FORMATS[ending]
 
 

@@ -2,7 +2,7 @@
 
 A victim is a function of a folder, called in a process of its own, in which it writes below ``out`` whatever it makes
 and may keep what it likes beside it. It is killed some times, called again after each, and at last left alone. To add
-one, `radio-bnn classify` for instance: a function and a line in VICTIMS.
+one: a function and a line in VICTIMS.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 READY = "ready"
 MARK = "RADIO_BNN_TRIAL"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+GALAXIES = "RADIO_BNN_TRIAL_GALAXIES"
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 END, WHOLE_RUN = 120, 1200  # seconds within which a victim that was told so ends, and one that was not
 ROUNDS = 3  # signals before a victim is left alone
 
@@ -115,6 +116,36 @@ def chapters(folder: Path) -> None:
     run_all(book=book)
 
 
+def classify(folder: Path) -> None:
+    """Simulated cutouts, and a file that is none, classified with two networks by two processes, ten at a time."""
+    from radio_bnn.sky import stream
+
+    stream.AT_ONCE = 10
+    os.chdir(folder)  # a message names a file as it was named
+    given = folder.parent / "given"
+    if not given.exists():  # the first call, which nobody kills
+        give(given, int(os.environ.get(GALAXIES, 200)))
+    (folder / "out").mkdir(exist_ok=True)
+    options = {"posteriors": given / "networks.npz", "workers": 2, "overwrite": True}
+    stream.classify("../given", output=folder / "out" / "galaxies.ecsv", **options)
+
+
+def give(folder: Path, galaxies: int) -> None:
+    """So many cutouts and two of the package's networks."""
+    from astropy.io import fits
+
+    from radio_bnn.data.simulate import draw_cutout
+    from radio_bnn.sky import posteriors
+
+    folder.mkdir()
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.0005, "CDELT2": 0.0005})
+    for k in range(galaxies):
+        fits.PrimaryHDU(draw_cutout(200, seed=k), header).writeto(folder / f"{k:04d}.fits")
+    (folder / "none.fits").write_text("not a FITS file")
+    ours = posteriors.read()
+    posteriors.write(posteriors.Ensemble(ours.networks[:2], ours.facts), folder / "networks.npz")
+
+
 class Victim(NamedTuple):
     """What is killed; ``forked``: in a copy of this process, which starts in a moment but has no workers."""
 
@@ -129,6 +160,7 @@ VICTIMS = {
     "processes": Victim(processes, 2),
     "dask": Victim(dask, 1),
     "chapters": Victim(chapters, 1),
+    "classify": Victim(classify, 1),
 }
 
 
@@ -372,10 +404,14 @@ def main() -> int:
     parser.add_argument("--signals", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=VICTIMS, action="append")
+    parser.add_argument("--signal", choices=[s.name for s in SIGNALS], action="append", help="default: any of them")
+    parser.add_argument("--galaxies", default="200", help="that `classify` classifies")
     parser.add_argument("--victim", nargs=2, metavar=("NAME", "DIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.victim:
         return call(options.victim[0], Path(options.victim[1]))
+    SIGNALS[:] = [s for s in SIGNALS if s.name in (options.signal or s.name)]
+    os.environ[GALAXIES] = options.galaxies
     chosen = options.only or list(VICTIMS)
     shares, bad, started = sum(VICTIMS[name].share for name in chosen), 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="radio_bnn-kill-") as place:

@@ -14,8 +14,8 @@ from radio_bnn.data import mirabest
 from radio_bnn.files import NoRoomError
 from radio_bnn.paper import protocol
 from radio_bnn.paper.protocol import Objective
+from radio_bnn.pool import WorkerKilledError
 from radio_bnn.runs import records, sweep
-from radio_bnn.runs.pool import WorkerKilledError
 from radio_bnn.runs.records import Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)

@@ -11,11 +11,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from werkzeug import Response
 
+from radio_bnn import cli
 from radio_bnn.data.cutouts import preprocess
 from radio_bnn.data.simulate import draw_cutout
+from radio_bnn.sky import posteriors
 from radio_bnn.sky import sources as module
 from radio_bnn.sky.first import First
 from radio_bnn.sky.sources import sources
+from radio_bnn.sky.stream import request
 
 RAW = draw_cutout(200, seed=3).astype(np.float32)
 PLACES = [(162.5, 30.5), (10.0, -5.0)]
@@ -123,3 +126,27 @@ def test_what_cannot_work_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("radio_bnn.sky.first.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs astroquery: pip install 'radio-bnn.first.'"):
         First(tmp_path)
+
+
+def test_the_command_keeps_and_waits_as_it_is_told(tmp_path, service, capsys, monkeypatch):
+    waited = []
+    served = module.First
+    monkeypatch.setattr(module, "First", lambda folder, timeout: waited.append(timeout) or served(folder, timeout))
+    call = ["classify", "--position", "162.5 30.5", "--cache", str(tmp_path / "kept"), "-o", str(tmp_path / "a.ecsv")]
+    assert cli.main([*call, "--timeout", "7"]) == 0 and waited == [7.0]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["162.50000+30.50000.fits"]
+    assert cli.main([*call, "--overwrite", "--timeout", "0"]) == 1
+    assert "the time-out is 0.0, expected seconds, more than 0" in capsys.readouterr().err
+
+
+def test_another_time_out_and_a_fuller_cache_continue_the_same_call(tmp_path, service):
+    """Whoever waits longer after a failure, with what was fetched until then, asks for the same rows."""
+    options = {"orbit": False, "alpha": 0.1, "device": "cpu", "posteriors": posteriors.FILE}
+
+    def asked(**reading):
+        return request(None, {"positions": PLACES, **reading}, **options).digest
+
+    first = asked(cache=tmp_path / "a", timeout=1)
+    (tmp_path / "a" / "new.fits").touch()
+    assert asked(cache=tmp_path / "a", timeout=2) == asked(cache=tmp_path / "b") == first
+    assert asked(pixel_scale=1.8) != first

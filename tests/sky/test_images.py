@@ -139,6 +139,48 @@ def test_a_finer_beam_is_widened_and_a_point_keeps_its_peak_per_beam():
     np.testing.assert_allclose(other.raw * 5.4**2 / 12.0, found.raw, rtol=1e-9)
 
 
+def told(header, *lines):
+    for line in lines:
+        header["HISTORY"] = line
+    return header
+
+
+def test_the_beam_of_a_clean_that_only_the_history_tells_of_is_that_of_the_keywords():
+    """As AIPS writes it, and FIRST's images carry it; of several CLEANs the last one made the image."""
+    shape, cd = (701, 700), turned(1.0, 20.0)
+    image = gaussians(shape, cd, major=4.0, minor=3.0, angle=35.0)
+    beam = {"BMAJ": 4.0 / 3600, "BMIN": 3.0 / 3600, "BPA": 35.0}
+    expected = cutout(sky_of(image, header_of(shape, cd, BUNIT="JY/BEAM", **beam)))
+    lines = [
+        "AIPS   IMNAME='J0851+3200  '",
+        "AIPS   CLEAN BMAJ=  9.0000E-03 BMIN=  8.0000E-03 BPA=  10.00",
+        "AIPS   CLEAN NITER=     4093 PRODUCT=1   / NORMAL",
+        f"AIPS   CLEAN BMAJ={4.0 / 3600:12.8E} BMIN={3.0 / 3600:12.8E} BPA=  35.00",
+    ]
+    header = fits.Header.fromstring(told(header_of(shape, cd, BUNIT="JY/BEAM"), *lines).tostring())
+    found = cutout(sky_of(image, header))
+    assert found.flags == ("resampled",)
+    np.testing.assert_allclose(found.raw, expected.raw, rtol=1e-6, atol=1e-6)
+    first = told(header_of(TRUTH.shape, STANDARD), "AIPS   CLEAN BMAJ=  1.5000E-03 BMIN=  1.5000E-03 BPA=   0.00")
+    assert cutout(sky_of(TRUTH, first)).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("AIPS   CLEAN BMAJ=  4.1667E-03 BMIN=  4.1667E-03 BPA=   0.00", ("coarse_beam",)),
+        ("AIPS   CLEAN BMAJ= ********** BMIN=  4.1667E-03 BPA=   0.00", ()),
+        ("AIPS   CLEAN BMAJ=  0.0000E+00 BMIN=  0.0000E+00 BPA=   0.00", ()),
+        ("we would CLEAN with BMAJ= 15 arcsec", ()),
+    ],
+)
+def test_histories_are_told_apart_and_keywords_come_first(line, flags):
+    header = told(header_of(TRUTH.shape, STANDARD), line)
+    assert cutout(sky_of(TRUTH, header)).flags == flags
+    header["BMAJ"] = 5.4 / 3600
+    assert cutout(sky_of(TRUTH, header)).flags == ()
+
+
 def test_only_the_finer_axis_is_widened():
     shape, cd = (701, 700), turned(1.0, 0.0)
     image = gaussians(shape, cd, major=6.0, minor=4.0, angle=70.0)

@@ -1,23 +1,23 @@
 """From files to a file: nothing stops at a bad one, nothing is done twice, and the way does not change the numbers."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.table import QTable, Table
+from processes import alive, children_of, until
 from scenarios import galaxies
 
 import radio_bnn
-from radio_bnn import cli
+from radio_bnn import cli, pool
 from radio_bnn.sky import stream
-from radio_bnn.sky.part import part_of
+from radio_bnn.sky.part import Part, part_of
 
 
 @pytest.fixture(autouse=True)
@@ -73,39 +73,22 @@ def test_arrays_are_classified_as_they_are(bundle):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, cutouts, command, monkeypatch):
     whole, other = tmp_path / "whole.ecsv", tmp_path / "other.ecsv"
     command(*cutouts, "-o", whole)
-    work, done = stream.Work.__call__, []
+    work, done = stream.rows_of, []
 
-    def interrupted(self, indices):
+    def interrupted(call, found):
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(indices)
-        return work(self, indices)
+        done.append(found.names)
+        return work(call, found)
 
-    monkeypatch.setattr(stream.Work, "__call__", interrupted)
+    monkeypatch.setattr(stream, "rows_of", interrupted)
     status, _, err = command(*cutouts, "-o", other)
-    assert status == 130 and "the same command goes on from there" in err and not other.exists()
+    assert status == 130 and not other.exists()
+    assert err == "radio-bnn: stopped by SIGINT: nothing is half written, and the same call makes what is missing\n"
     assert part_of(other).read_bytes().count(b"\n") == 1 + 4
     done.clear()
     assert command(*cutouts, "-o", other)[0] == 3
-    assert done == [range(4, 5)] and other.read_bytes() == whole.read_bytes()
-
-
-def test_a_killed_process_resumes_byte_for_byte(tmp_path, cutouts, bundle):
-    """SIGKILL in the middle; the chunks are of one galaxy, many times the same file."""
-    many = [shutil.copy(cutouts[i % 5], tmp_path / f"{i:02d}.fits") for i in range(12)]
-    code = "import sys; from radio_bnn.sky import stream; stream.AT_ONCE = 1; from pathlib import Path\n"
-    code += "stream.classify(sys.argv[3:], posteriors=sys.argv[1], output=sys.argv[2])"
-    call = [sys.executable, "-c", code, str(bundle)]
-    subprocess.run([*call, str(tmp_path / "whole.ecsv"), *many], check=True)
-    other = tmp_path / "other.ecsv"
-    child = subprocess.Popen([*call, str(other), *many])
-    while child.poll() is None and not (part_of(other).exists() and part_of(other).read_bytes().count(b"\n") > 4):
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert not other.exists() and part_of(other).exists()
-    subprocess.run([*call, str(other), *many], check=True)
-    assert other.read_bytes() == (tmp_path / "whole.ecsv").read_bytes() and not part_of(other).exists()
+    assert done == [("galaxy_4",)] and other.read_bytes() == whole.read_bytes()
 
 
 def test_processes_and_chunks_change_no_byte(tmp_path, cutouts, command, monkeypatch):
@@ -126,11 +109,9 @@ def test_rows_of_other_inputs_are_not_taken_over(tmp_path, cutouts, command):
     assert list(QTable.read(output)["name"]) == ["galaxy_0"]
 
 
-def digest_of(inputs, sources=("a",), **changes):
-    call = stream.Call(
-        SimpleNamespace(names=sources), **{"posteriors": "p", "view": "upright", "alpha": 0.1, **changes}
-    )
-    return stream._digest(call, "sha", [inputs])
+def digest_of(inputs, names=("a",), **changes):
+    call = stream.Call(**{"posteriors": "p", "sha256": "s", "view": "upright", "alpha": 0.1, **changes})
+    return stream._digest(call, names, [inputs])
 
 
 def test_the_digest_tells_inputs_and_settings_apart(cutouts):
@@ -177,13 +158,59 @@ def test_nothing_to_classify_and_tampered_networks_are_one_line(tmp_path, cutout
     assert status == 1 and "its digest differs. Install radio_bnn again" in err and err.count("\n") == 1
 
 
-def test_a_worker_that_dies_is_one_line_and_rows_are_kept(tmp_path, cutouts, command, monkeypatch):
-    def submit(self, work, chunk):
-        raise stream.BrokenProcessPool
+def test_a_worker_that_is_killed_changes_no_byte(tmp_path, cutouts, command, monkeypatch):
+    """All workers, when the first rows are there: with the chunks that they were about to do."""
+    command(*cutouts, "-o", tmp_path / "whole.ecsv")
+    monkeypatch.setattr(stream, "AT_ONCE", 1)
+    add, victims = Part.add, []
 
-    methods = {"__init__": lambda self, *_: None, "__enter__": lambda self: self, "__exit__": lambda self, *_: None}
-    broken = type("Broken", (), methods | {"submit": submit, "shutdown": lambda self, **_: None})
-    monkeypatch.setattr(stream, "ProcessPoolExecutor", broken)
+    def kill(self, rows):
+        add(self, rows)
+        if not victims:
+            victims.extend(child.pid for child in multiprocessing.active_children())
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Part, "add", kill)
+    command(*cutouts, "-o", tmp_path / "other.ecsv", "--workers", 2)
+    assert len(victims) == 2 and not multiprocessing.active_children()
+    assert (tmp_path / "other.ecsv").read_bytes() == (tmp_path / "whole.ecsv").read_bytes()
+
+
+def test_a_chunk_whose_worker_dies_twice_is_one_line_and_rows_are_kept(tmp_path, cutouts, command, monkeypatch):
+    def in_order(jobs, workers, ahead):
+        yield next(jobs).function(*next(jobs).arguments)
+        raise pool.WorkerKilledError("its worker died 2 times (by SIGKILL)")
+
+    monkeypatch.setattr(stream.pool, "in_order", in_order)
     status, _, err = command(*cutouts, "-o", tmp_path / "out.ecsv", "--workers", 2)
-    assert status == 1 and err.splitlines()[-1].startswith("radio-bnn: error: a process ended before its work was done")
-    assert part_of(tmp_path / "out.ecsv").exists()
+    said = "radio-bnn: error: a chunk of galaxies was given up: its worker died 2 times (by SIGKILL); with an output, "
+    assert status == 1 and err == said + "finished rows are kept, and the same command goes on from there\n"
+    assert part_of(tmp_path / "out.ecsv").read_bytes().count(b"\n") == 1 + 2
+
+
+PARENT = """
+import sys
+from radio_bnn.sky import stream
+if __name__ == "__main__":
+    stream.AT_ONCE = 1
+    stream.classify(sys.argv[4:], posteriors=sys.argv[1], output=sys.argv[2], workers=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_call_leaves_no_process_and_resumes_byte_for_byte(tmp_path, cutouts, bundle, workers):
+    many = [str(shutil.copy(cutouts[i % 5], tmp_path / f"{i:02d}.fits")) for i in range(24)]
+    (tmp_path / "parent.py").write_text(PARENT)
+    whole, other = tmp_path / "whole.ecsv", tmp_path / "other.ecsv"
+    call = [sys.executable, str(tmp_path / "parent.py"), str(bundle), str(other), str(workers)]
+    with subprocess.Popen([*call, *many]) as parent:
+        until(lambda: part_of(other).exists() and part_of(other).read_bytes().count(b"\n") > 4)
+        children = children_of(parent.pid)
+        parent.kill()
+    assert (len(children) >= 2) is (workers == 2)
+    until(lambda: not any(map(alive, children)))
+    assert not other.exists() and part_of(other).exists()
+    radio_bnn.classify(many, posteriors=bundle, output=other)
+    radio_bnn.classify(many, posteriors=bundle, output=whole)
+    assert other.read_bytes() == whole.read_bytes() and not part_of(other).exists()

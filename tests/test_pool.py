@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from processes import alive, until
 
-from radio_bnn.runs import pool
-from radio_bnn.runs.pool import Job, WorkerKilledError, results
+from radio_bnn import pool
+from radio_bnn.pool import Job, WorkerKilledError, in_order, results
 
 
 def square(n: int) -> int:
@@ -57,22 +56,6 @@ def jobs(function, *arguments) -> list[Job]:
     return [Job(f"{function.__name__} {argument}", function, (argument,)) for argument in arguments]
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has asked how it ended does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
-def until(condition) -> None:
-    """Wait for an event that nothing announces; a test that hangs here has failed."""
-    while not condition():
-        time.sleep(0.02)
-
-
 def test_every_job_is_done_once_by_few_processes():
     found = {job.name: value for job, value in results(jobs(square, *range(7)), 2)}
     assert found == {f"square {n}": n * n for n in range(7)}
@@ -87,6 +70,59 @@ def test_a_dead_worker_is_replaced_and_only_its_job_is_tried_again(tmp_path):
     assert isinstance(found["killed 0"], WorkerKilledError)
     assert "its worker died 2 times (by SIGKILL, which is how a lack of memory ends it)" in str(found["killed 0"])
     assert "died 2 times (by exit status 3)" in str(found["ended 3"])
+
+
+def waits_for_the_third(n: int, folder: Path) -> tuple[int, bool]:
+    """The first job ends after the third; says whether the first had ended when this one began."""
+    after_first = (folder / "first").exists()
+    if n == 0:
+        until((folder / "third").exists)
+        (folder / "first").touch()
+    if n == 2:
+        (folder / "third").touch()
+    return n, after_first
+
+
+def test_order_is_kept_and_no_more_than_a_few_are_begun_ahead(tmp_path):
+    taken = []
+    several = (taken.append(n) or Job(str(n), waits_for_the_third, (n, tmp_path)) for n in range(6))
+    found = in_order(several, 2, ahead=3)
+    assert next(found) == (0, False) and taken[:3] == [0, 1, 2]
+    assert list(found) == [(1, False), (2, False), (3, True), (4, True), (5, True)]
+    assert not multiprocessing.active_children()
+
+
+def test_order_is_kept_when_a_worker_dies_and_what_fails_is_raised_at_its_turn(tmp_path):
+    some = [
+        *jobs(square, 1),
+        *jobs(killed_once, tmp_path / "a"),
+        *jobs(square, 2),
+        *jobs(killed, 0),
+        *jobs(square, 3),
+    ]
+    found = in_order(some, 2)
+    assert [next(found) for _ in range(3)] == [1, "the second try", 4]
+    with pytest.raises(WorkerKilledError, match="died 2 times"):
+        next(found)
+    assert not multiprocessing.active_children()
+
+
+def own_pid() -> int:
+    return os.getpid()
+
+
+def killed_once_when_told(folder: Path) -> str:
+    until((folder / "now").exists)
+    return killed_once(folder / "dead")
+
+
+def test_a_second_try_is_never_given_to_a_worker_that_died_idle(tmp_path):
+    some = results([Job("idle", own_pid, ()), *jobs(killed_once_when_told, tmp_path)], 2)
+    _, idle = next(some)
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: not alive(idle))
+    (tmp_path / "now").touch()
+    assert [value for _, value in some] == ["the second try"] and not multiprocessing.active_children()
 
 
 def test_what_a_job_raises_is_its_result_also_where_pickle_fails():
@@ -115,7 +151,7 @@ import signal
 import sys
 from pathlib import Path
 from test_pool import forever, jobs
-from radio_bnn.runs.pool import results
+from radio_bnn.pool import results
 if __name__ == "__main__":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     list(results(jobs(forever, *map(Path, sys.argv[1:])), 2))
