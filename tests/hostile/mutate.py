@@ -129,6 +129,8 @@ def inside_zip(content: bytes, random: Random) -> bytes:
             members = [(info.filename, archive.read(info)) for info in archive.infolist()]
     except Exception:
         return flip_bits(content, random)
+    if not members:
+        return flip_bits(content, random)
     at = random.randrange(len(members))
     name, data = members[at]
     members[at : at + 1] = random.choice([[(name, plainly(data, random))]] * 4 + [[(name + "_", data)], []])

@@ -9,6 +9,7 @@ import mutate
 import pytest
 
 CASES = 1000
+EMPTY_ZIP = b"PK\5\6" + bytes(18)
 # Readers that end otherwise than by reading or refusing, each with what the fuzzing must call it.
 PLANTED = """
 import os, signal
@@ -92,7 +93,7 @@ def test_a_case_is_the_same_whenever_it_is_repeated(tmp_path):
 def test_every_damage_takes_any_content():
     ways = [*mutate.PLAIN, mutate.replace, mutate.edit_text, mutate.edit_json, *mutate.INSIDE.values()]
     for way in ways:
-        for content in (b"", b"x", b"{}", b"PK\3\4", b"\x1f\x8b", b"\x89PNG\r\n\x1a\n", b'{"a": 1}'):
+        for content in (b"", b"x", b"{}", b"PK\3\4", b"\x1f\x8b", b"\x89PNG\r\n\x1a\n", b'{"a": 1}', EMPTY_ZIP):
             for case in range(20):
                 assert isinstance(way(content, Random(case)), bytes)
 
