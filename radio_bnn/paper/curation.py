@@ -57,10 +57,10 @@ def curves(ladders: Ladders, name: str = "nll") -> dict[str, dict[float, Point |
     }
 
 
-def spoken(found: Mapping[str, Cause]) -> dict[str, str]:
-    """What T = 1 loses against the best T in each of the ``worlds``, in nats, in words: {"lost_1", "lost_2", ...}."""
-    lost = [f"{cause.lost.interval:+.3f}" if cause.lost else NOT_RUN for cause in found.values()]
-    return {f"lost_{k}": said for k, said in enumerate(lost, start=1)}
+def spoken(found: Mapping[str, Cause], name: str) -> dict[str, str]:
+    """What T = 1 loses against the best T of each ladder, in words, {"<name>_1": "+0.3 [...] nats", ...}."""
+    lost = [f"{cause.lost.interval:+.3f} nats" if cause.lost else NOT_RUN for cause in found.values()]
+    return {f"{name}_{k}": said for k, said in enumerate(lost, start=1)}
 
 
 def kept_table(drawn: Mapping[int, Galaxies]) -> str:

@@ -14,7 +14,9 @@ from radio_bnn.paper.prose import NOT_RUN
 from radio_bnn.paper.readings import Found, Row
 from radio_bnn.runs.records import Run
 
-NAMES = ("error", "nll", "brier", "excess", "auroc", "hybrid_auroc", "set_size")
+SCORES = ("error", "nll", "brier", "excess")
+DOUBTS = ("auroc", "hybrid_auroc", "set_size")
+NAMES = (*SCORES, *DOUBTS)
 """What is read of every method, see ``readings.READINGS``."""
 # Titles here, by those of the table of the 2024 paper.
 PRINTED_AS = {
@@ -65,19 +67,29 @@ def trained_seconds(run: Run) -> float:
     return run.content["provenance"]["wall_seconds"] * (1 + len(run.config.path))
 
 
-def table(found: Mapping[str, Row], spent: Mapping[str, Cost]) -> str:
-    """``readings.alone`` of every method with its costs, as Markdown."""
+def table(
+    found: Mapping[str, Row], minus: Mapping[str, Row], names: Sequence[str], spent: Mapping[str, Cost] | None = None
+) -> str:
+    """Some readings of every method, below each what it is minus that of the variational one, as Markdown.
+
+    ``found`` is ``readings.alone``, ``minus`` what ``against`` returns; with the costs where they are given.
+    """
     rows = []
     for title, row in found.items():
-        cells = [_cell(of, readings.READINGS[name].format) for name, of in row.items()]
-        seconds = [NOT_RUN if value is None else f"{value:,.0f}" for value in spent[title]]
-        rows.append([title, *cells, *seconds, next((of.folds for of in row.values() if of), 0)])
-    columns = [readings.label(name) for name in next(iter(found.values()))]
-    return tables.markdown(["", *columns, "training [s]", "prediction [ms]", "folds"], rows)
+        cells = ["<br>".join(_lines(row[name], minus.get(title, {}).get(name), name)) for name in names]
+        if spent is not None:
+            cells += [NOT_RUN if value is None else f"{value:,.0f}" for value in spent[title]]
+        rows.append([title, *cells, next((of.folds for of in row.values() if of), 0)])
+    columns = [readings.label(name) for name in names] + ["training [s]", "prediction [ms]"] * (spent is not None)
+    return tables.markdown(["", *columns, "folds"], rows)
 
 
-def _cell(found: Found | None, spec: str) -> str:
-    return NOT_RUN if found is None else tables.foldable(found.interval, spec)
+def _lines(alone: Found | None, minus: Found | None, name: str) -> list[str]:
+    """A reading, and in italics its difference where there is one."""
+    if alone is None:
+        return [NOT_RUN]
+    lines = [tables.unbroken(alone.interval, readings.READINGS[name].format)]
+    return lines + ([] if minus is None else [f"*{tables.unbroken(minus.interval, readings.signed(name))}*"])
 
 
 def against(runs: Mapping[str, Runs], base: str = VARIATIONAL, names: Sequence[str] = NAMES) -> dict[str, Row]:

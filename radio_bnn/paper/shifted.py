@@ -15,6 +15,7 @@ from radio_bnn.data.simulate import simulate
 from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.crossval import Estimate
 from radio_bnn.evaluation.predictive import mutual_information, predictive_entropy
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.evaluation.shift import mahalanobis
 from radio_bnn.inference.ensemble import Ensemble
 from radio_bnn.inference.laplace import features
@@ -152,7 +153,8 @@ def together(members: Sequence[Shifted | None]) -> Shifted | None:
 
 def stored(folds: int) -> dict[str, list[Shifted | None]]:
     """What is stored of every method on the first folds, one record for each fold; None also where not planned yet."""
-    plan = dict.fromkeys(experiments.NEWTON, [[]] * folds) | experiments.shifted(range(folds))
+    plan = experiments.shifted(range(folds))
+    plan |= {title: [[]] * folds for title in experiments.NEWTON if title not in plan}
     return {title: [together(contrasts.stored(group, Shifted)) for group in groups] for title, groups in plan.items()}
 
 
@@ -169,7 +171,8 @@ Detector = Callable[..., Estimate]
 def detect(records: Sequence[Shifted | None], by: Detector = crossval.ranking) -> dict[str, dict[str, Found | None]]:
     """How well every score tells every other set from the test galaxies, {set: {score: found}}; None without records.
 
-    ``by`` ``crossval.ranking`` is the AUROC, ``crossval.false_alarms`` the false-positive rate at 95 % caught, 0..1.
+    ``by`` ``crossval.ranking`` is the AUROC, ``crossval.false_alarms`` the false-positive rate at 95 % caught;
+    intervals end at 0 and 1.
     """
     here = [record for record in records if record is not None]
     if not here:
@@ -180,7 +183,8 @@ def detect(records: Sequence[Shifted | None], by: Detector = crossval.ranking) -
     def found(name: str, title: str) -> Found:
         low, high = ([x[r.of(s)] for x, r in zip(values[title], here, strict=True)] for s in (KNOWN, name))
         ids = [r.arrays["galaxy"][r.of(name)] for r in here]
-        return Found(by(low, high, ids, test_share=share, resamples=RESAMPLES).interval(), len(here))
+        value, *ends = by(low, high, ids, test_share=share, resamples=RESAMPLES).interval()
+        return Found(Interval(value, *(min(max(end, 0.0), 1.0) for end in ends)), len(here))
 
     return {name: {title: found(name, title) for title in SCORES} for name in SETS[1:]}
 

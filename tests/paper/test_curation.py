@@ -38,13 +38,18 @@ def test_every_world_says_what_one_loses_at_one_or_that_it_was_not_run(store):
     """The toy records have the galaxies of MiraBest, which nothing here looks at."""
     assert set(curation.worlds()) == set(experiments.WORLDS)
     silent = {title: causes.read(*found) for title, found in curation.worlds().items()}
-    assert curation.spoken(silent) == {f"lost_{k}": "not run" for k in (1, 2, 3, 4)}
+    assert curation.spoken(silent, "lost") == {f"lost_{k}": "not run" for k in (1, 2, 3, 4)}
     ladder = experiments.controlled()["ten, curated"]
     for t, configs in ladder.items():
         fill(store, configs, **(STUCK if t == 1.0 else LEARNT))
     found = {title: causes.read(*of) for title, of in curation.worlds().items()}
-    said = curation.spoken(found)
-    assert list(found)[2] == "ten, curated" and said["lost_3"].startswith("+") and said["lost_1"] == "not run"
+    said = curation.spoken(found, "lost")
+    assert (
+        list(found)[2] == "ten, curated"
+        and said["lost_3"].startswith("+")
+        and said["lost_3"].endswith("nats")
+        and said["lost_1"] == "not run"
+    )
     assert found["ten, curated"].guesses == 3
 
 

@@ -25,9 +25,9 @@ def test_every_method_has_a_row_before_anything_is_run(store):
     runs = rivals.stored(3)
     assert {"natural gradient", "deep ensemble", VARIATIONAL, FOUR, "chains, T = 1"} < set(runs)
     found = readings.alone(runs, rivals.NAMES)
-    lines = rivals.table(found, rivals.costs(3)).splitlines()[2:]
-    assert len(lines) == len(runs) and all(line.count("not run") == len(rivals.NAMES) + 2 for line in lines)
     minus = rivals.against(runs)
+    lines = rivals.table(found, minus, rivals.NAMES, rivals.costs(3)).splitlines()[2:]
+    assert len(lines) == len(runs) and all(line.count("not run") == len(rivals.NAMES) + 2 for line in lines)
     assert VARIATIONAL not in minus and len(minus) == len(runs) - 1
     assert rivals.spoken(minus) == {"n_rivals": f"0 of {len(minus)}", "better": "none", "worse": "none"}
     printed = literature.beside(rivals.as_printed(runs))
@@ -46,6 +46,10 @@ def test_networks_that_predict_together_are_averaged_and_cost_their_sum(store):
     assert costs["dropout"].train == 10 and costs["deep ensemble"] == (None, None)
     minus = rivals.against(runs)
     assert minus["dropout"]["nll"].interval.low > 0 and minus["deep ensemble"]["nll"] is None
+    rows = rivals.table(readings.alone(runs, rivals.SCORES), minus, rivals.SCORES).splitlines()[2:]
+    ours, other = rows[0], next(row for row in rows if row.startswith("| dropout"))
+    assert "<br>" not in ours and other.count("<br>*") == len(rivals.SCORES)
+    assert f"{minus['dropout']['nll'].interval:+.3f}".replace(" ", "\u00a0") in other
     said = rivals.spoken(minus)
     assert said["worse"].startswith("dropout (+") and said["n_rivals"] == f"2 of {len(minus)}"
     put(store, FOUR, folds=2)
