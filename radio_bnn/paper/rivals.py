@@ -72,24 +72,25 @@ def table(
 ) -> str:
     """Some readings of every method, below each what it is minus that of the variational one, as Markdown.
 
-    ``found`` is ``readings.alone``, ``minus`` what ``against`` returns; with the costs where they are given.
+    In brackets the number of folds. ``found`` is ``readings.alone``, ``minus`` what ``against`` returns; with the costs
+    where they are given.
     """
     rows = []
     for title, row in found.items():
         cells = ["<br>".join(_lines(row[name], minus.get(title, {}).get(name), name)) for name in names]
         if spent is not None:
             cells += [NOT_RUN if value is None else f"{value:,.0f}" for value in spent[title]]
-        rows.append([title, *cells, next((of.folds for of in row.values() if of), 0)])
+        rows.append([f"{title} ({next((of.folds for of in row.values() if of), 0)})", *cells])
     columns = [readings.label(name) for name in names] + ["training [s]", "prediction [ms]"] * (spent is not None)
-    return tables.markdown(["", *columns, "folds"], rows)
+    return tables.markdown(["", *columns], rows)
 
 
 def _lines(alone: Found | None, minus: Found | None, name: str) -> list[str]:
     """A reading, and in italics its difference where there is one."""
     if alone is None:
         return [NOT_RUN]
-    lines = [tables.unbroken(alone.interval, readings.READINGS[name].format)]
-    return lines + ([] if minus is None else [f"*{tables.unbroken(minus.interval, readings.signed(name))}*"])
+    lines = [tables.foldable(alone.interval, readings.READINGS[name].format)]
+    return lines + ([] if minus is None else [f"*{tables.foldable(minus.interval, readings.signed(name))}*"])
 
 
 def against(runs: Mapping[str, Runs], base: str = VARIATIONAL, names: Sequence[str] = NAMES) -> dict[str, Row]:

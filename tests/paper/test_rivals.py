@@ -49,7 +49,7 @@ def test_networks_that_predict_together_are_averaged_and_cost_their_sum(store):
     rows = rivals.table(readings.alone(runs, rivals.SCORES), minus, rivals.SCORES).splitlines()[2:]
     ours, other = rows[0], next(row for row in rows if row.startswith("| dropout"))
     assert "<br>" not in ours and other.count("<br>*") == len(rivals.SCORES)
-    assert f"{minus['dropout']['nll'].interval:+.3f}".replace(" ", "\u00a0") in other
+    assert f"{minus['dropout']['nll'].interval:+.3f}".replace(", ", ",\u00a0") in other
     said = rivals.spoken(minus)
     assert said["worse"].startswith("dropout (+") and said["n_rivals"] == f"2 of {len(minus)}"
     put(store, FOUR, folds=2)
