@@ -237,10 +237,11 @@ def sweep(options: argparse.Namespace) -> None:
     if options.list:
         print(experiments.report(options.queue, folder))
         return
-    from radio_bnn.paper import on_orbit, protocol, pruning
+    from radio_bnn.paper import on_orbit, protocol, pruning, shifted
     from radio_bnn.runs.sweep import run_queue
 
-    measures = {"pruning": pruning.measure, "on_orbit": on_orbit.measure, "objective": protocol.measure}
+    measured = {"pruning": pruning, "on_orbit": on_orbit, "objective": protocol, "shift": shifted}
+    measures = {kind: module.measure for kind, module in measured.items()}
     try:
         written = run_queue(wanted, folder, measures, workers=options.workers, scheduler=options.scheduler)
     except RuntimeError as error:  # some failed; the message names them, the others are stored

@@ -81,7 +81,8 @@ CLOSED_KL = ("gaussian", "gaussian_fan_in", "laplace")
 # Likelihoods that look at all eight views of an image.
 ORBITS = ("orbit_logits", "orbit_probs")
 # Learning rates of the means and of rho in ``Config.annealed`` by method, prior and its scale, None for the published
-# one: those of lowest objective, see radio_bnn.paper.protocol; a test holds them to its records.
+# one, of "ivon" its rate and the decay of its curvature: those of lowest objective, see radio_bnn.paper.protocol; a
+# test holds them to its records.
 ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "gaussian", None): (8e-3, 0.1),
     ("vi", "gaussian_mixture", None): (8e-3, 0.1),
@@ -333,7 +334,8 @@ class Config:
         found = ANNEALED_RATES.get((*key, base.prior_scale)) or ANNEALED_RATES.get((*key, None))
         if found is None:
             return base
-        rates = dict(zip(("learning_rate", "rho_learning_rate"), found, strict=True))
+        second = "adam_beta2" if base.method == "ivon" else "rho_learning_rate"
+        rates = dict(zip(("learning_rate", second), found, strict=True))
         return dataclasses.replace(base, **{name: value for name, value in rates.items() if name not in changes})
 
     @classmethod
@@ -345,7 +347,8 @@ class Config:
     def sampled(cls, **changes: Any) -> Config:
         """A chain of stochastic-gradient Hamiltonian Monte Carlo that starts at a draw from the prior.
 
-        Rate and momentum are such that the thermometers read T at T = 1 on fold 0, see radio_bnn.inference.sgmcmc.
+        Rate and momentum are such that at T = 1 on fold 0 the configurational thermometer reads T and the kinetic one
+        2 T / (1 + momentum), as in equilibrium, see radio_bnn.inference.sgmcmc.
         """
         recipe = {
             "method": "sgmcmc",

@@ -286,8 +286,12 @@ def test_the_views_of_an_orbit_share_a_draw():
     assert Config.converged(likelihood="orbit_probs").estimator == "shared"
 
 
+def rate_names(method: str) -> tuple[str, str]:
+    return "learning_rate", "adam_beta2" if method == "ivon" else "rho_learning_rate"
+
+
 def rates(config: Config) -> tuple[float, float]:
-    return config.learning_rate, config.rho_learning_rate
+    return tuple(getattr(config, name) for name in rate_names(config.method))
 
 
 @pytest.mark.parametrize(("method", "prior", "scale"), ANNEALED_RATES, ids=str)
@@ -295,12 +299,15 @@ def test_the_annealed_protocol_takes_the_rates_of_its_method_prior_and_scale(met
     found, chosen = Config.annealed(method=method, prior=prior, prior_scale=scale), ANNEALED_RATES[method, prior, scale]
     assert rates(found) == chosen
     assert rates(Config.annealed(method=method, prior=prior, prior_scale=scale, learning_rate=1e-4))[0] == 1e-4
-    assert dataclasses.replace(found, **dict(zip(NAMES, rates(Config.converged()), strict=True))) == Config.converged(
-        schedule="ramp", method=method, prior=prior, prior_scale=scale
-    )
+    plain = Config.converged(schedule="ramp", method=method, prior=prior, prior_scale=scale)
+    assert dataclasses.replace(found, **dict(zip(rate_names(method), rates(plain), strict=True))) == plain
 
 
-NAMES = ("learning_rate", "rho_learning_rate")
+def test_a_natural_gradient_takes_its_rate_and_the_decay_of_its_curvature(monkeypatch):
+    monkeypatch.setitem(ANNEALED_RATES, ("ivon", "gaussian", None), (0.3, 0.97))
+    found = Config.annealed(method="ivon")
+    assert (found.learning_rate, found.adam_beta2) == (0.3, 0.97) == rates(found)
+    assert Config.annealed(method="ivon", adam_beta2=0.9).adam_beta2 == 0.9
 
 
 def test_a_scale_of_its_own_has_its_own_rates_or_those_of_its_prior(monkeypatch):

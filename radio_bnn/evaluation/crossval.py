@@ -274,6 +274,32 @@ def ranking(
     return _averaged(found, test_share)
 
 
+def false_alarms(
+    low: Sequence[np.ndarray],
+    high: Sequence[np.ndarray],
+    ids: Sequence[np.ndarray],
+    *,
+    caught: float = 0.95,
+    test_share: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """The share of ``low`` at or above the number at or above which a share ``caught`` of ``high`` lies; 0..1.
+
+    Within each network, and their mean; arguments and resamples are those of ``ranking``, the threshold is set anew in
+    each. With equal numbers throughout it is 1.
+    """
+    check_fraction("caught", caught)
+    weights = _weights([len(x) for x in low], ids, resamples, seed)
+    found = []
+    for a, b, (own, shared) in zip(low, high, weights, strict=True):
+        falling = np.argsort(-b, kind="stable")
+        above = shared[:, falling].cumsum(axis=1)
+        threshold = b[falling][(above >= caught * above[:, -1:] - 1e-9).argmax(axis=1)]
+        found.append(((a >= threshold[:, None]) * own).sum(axis=1) / own.sum(axis=1))
+    return _averaged(found, test_share)
+
+
 def averaged(
     values: Sequence[np.ndarray],
     counted: Sequence[np.ndarray],

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radio_bnn.paper import experiments, sampling, tables
+from radio_bnn.paper import curation, experiments, sampling, tables
 from radio_bnn.paper.contrasts import Runs, along, compare
-from radio_bnn.paper.evidence import agreed, measured_nll
+from radio_bnn.paper.evidence import measured_nll
 from radio_bnn.paper.prose import NOT_RUN
 from radio_bnn.paper.readings import Found, guesses
 from radio_bnn.runs.records import Run
@@ -35,19 +35,17 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     """Every candidate by group and title: its ladder of stored runs, and what T is divided by on the axis."""
     ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
     ways |= {"upward": along(experiments.paths()), "three times longer": along(experiments.three_times_longer().ladder)}
-    curated = {
-        f"{s} labellers": ({t: [run and agreed(run, s) for run in runs] for t, runs in along(ladder).items()}, s)
-        for s, ladder in experiments.curated().items()
-    }
+    ways |= {title: along(experiments.newton().get(title, {})) for title in experiments.NEWTON}
     plain = {
         "how one trains": ways,
+        "prior": {title: along(experiments.scales().get(title, {})) for title in experiments.SCALES},
         "family": {"chains": sampling.posteriors(sampling.stored())}
         | {title: along(ladder) for title, ladder in experiments.last_layers().items()},
         "objective": {t: along(ladder) for t, ladder in experiments.objectives().items() if t == "PAC²"},
         "augmentation": {t: along(ladder) for t, ladder in experiments.augmentations().items() if t != "none"},
     }
     found = {group: {t: (ladder, 1) for t, ladder in ladders.items()} for group, ladders in plain.items()}
-    return found | {"likelihood": curated}
+    return found | {"likelihood": curation.likelihoods()}
 
 
 def read(ladder: Ladder, share: int = 1) -> Cause:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radio_bnn.config import N_FOLDS, Config, run_id
+from radio_bnn.config import ANNEALED_RATES, N_FOLDS, Config, run_id
 from radio_bnn.messages import meant, shown
 
 FIRST_SEED = Config().seed
@@ -51,6 +51,8 @@ LAST_LAYERS = {
     "last layer, Laplace": {"method": "laplace"},
     "last layer, HMC": {"method": "hmc", "members": MANY_SAMPLES},
 }
+VARIATIONAL = f"variational, T = {BEST:g}"  # what all other methods are held against
+FOUR = f"four {VARIATIONAL}"  # which predict together
 LABELLERS = (2, 5, 10)
 # Simulated galaxies by title: one vote each, and ten votes of which one is the label, with and without the consensus.
 WORLDS = {
@@ -58,6 +60,11 @@ WORLDS = {
     "ten, uncurated": {"labellers": 10, "train_on": "labelled"},
     "ten, curated": {"labellers": 10},
     "ten, curation likelihood": {"labellers": 10, "likelihood": "curation", "train_on": "all"},
+}
+# Galaxies of which the labellers were not sure, with their labels: plain, or with a likelihood that doubts them more.
+UNSURE = {
+    "all labels": {"train_on": "labelled"},
+    "all labels, noisy Dirichlet": {"train_on": "labelled", "likelihood": "dirichlet"},
 }
 # T over the number of labellers: S log p_y at T is log p_y at T / S.
 SHARED_OUT = (0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
@@ -210,6 +217,63 @@ def controlled(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
     return {title: paths(folds, temperatures=LADDER, **base | changes) for title, changes in WORLDS.items()}
 
 
+def unsure(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """Upward paths on confident and uncertain galaxies with their labels, under each of UNSURE, {title: {T: runs}}."""
+    folds = list(folds)
+    return {title: paths(folds, temperatures=LADDER, **changes) for title, changes in UNSURE.items()}
+
+
+def rated(titles: Iterable[str]) -> list[str]:
+    """Those of ``titles`` of CHOSEN_FOR whose rates are chosen: nothing is trained with rates that were not."""
+    chosen = []
+    for title in titles:
+        config = run(**CHOSEN_FOR[title])
+        if (config.method, config.prior, config.prior_scale) in ANNEALED_RATES:
+            chosen.append(title)
+    return chosen
+
+
+def scales(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """The upward path under priors of other scales, those that are ``rated``, {title: {T: runs}}."""
+    folds = list(folds)
+    return {title: paths(folds, temperatures=LADDER, **SCALES[title]) for title in rated(SCALES)}
+
+
+def newton(folds: Iterable[int] = FEW) -> dict[str, dict[float, Group]]:
+    """The upward path by natural gradients, if it is ``rated``, {title: {T: runs}}."""
+    folds = list(folds)
+    return {title: paths(folds, temperatures=LADDER, **NEWTON[title]) for title in rated(NEWTON)}
+
+
+def rivals(folds: Iterable[int] = FEW) -> dict[str, list[Group]]:
+    """Every method by title: of each fold the runs that predict together, alone or four that differ by their seed.
+
+    Each at the temperature at which the chapters have it: BEST for the variational ones, T = 0.01 for networks with one
+    value for every weight, and with the same prior for those whose last layer is spread out.
+    """
+    folds = list(folds)
+    alone = paths(folds)[BEST]
+    four = [[upward(f, [BEST], seed=FIRST_SEED + f + 1000 * k)[BEST] for k in CHAINS] for f in folds]
+    of_points = {
+        **baselines(folds),
+        "deep ensemble": [run(f, method="ensemble") for f in folds],
+        "last layer, Laplace": last_layers(folds)["last layer, Laplace"][COLD],
+        "last layer, diagonal Laplace": [
+            run(f, method="laplace", covariance="diagonal", samples=MANY_SAMPLES) for f in folds
+        ],
+    }
+    by_newton = {title: ladder[BEST] for title, ladder in newton(folds).items()}
+    single = {VARIATIONAL: alone, **of_points, **by_newton}
+    found = {title: [[config] for config in group] for title, group in single.items()}
+    found[FOUR] = four
+    return found | {f"chains, T = {t:g}": chains(folds)[t] for t in (BEST, WARM)}
+
+
+def shifted(folds: Iterable[int] = FEW) -> dict[str, list[Group]]:
+    """``rivals`` that are looked at under shift: chains at one temperature alone."""
+    return {title: groups for title, groups in rivals(folds).items() if title != f"chains, T = {WARM:g}"}
+
+
 def longer(folds: Iterable[int] = FEW) -> Group:
     """A start at T = 0.01 that is three times as long."""
     return PROTOCOLS["three times longer"](folds).ladder[COLD]
@@ -344,19 +408,22 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "priors": lambda: _wanted([headline(prior=SPARSE), priors()]),
     "baselines": lambda: _wanted(baselines()),
     "pruning": _pruning,
-    "directions": lambda: _wanted([directions(), longer()]),
     "matched": lambda: _wanted(matched()),
+    "sampling": lambda: _wanted(dict(reversed(chains().items()))),
+    "labellers": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted([curated(), unsure()]),
+    "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
+    "scales": lambda: _wanted([scales(), newton()]),
+    "last layer": lambda: _wanted(last_layers()),
+    "rivals": lambda: _wanted(rivals()),
+    "controlled": lambda: _wanted(controlled()),
+    "shift": lambda: _wanted(shifted(), "shift"),
+    "directions": lambda: _wanted([directions(), longer()]),
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
     "released": lambda: _judged(RELEASED, "published"),
     "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
-    "sampling": lambda: _wanted(dict(reversed(chains().items()))),
-    "last layer": lambda: _wanted(last_layers()),
-    "curation": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted(curated()),
-    "controlled": lambda: _wanted(controlled()),
-    "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
 }
 """Queues by name, most wanted first; ``book`` is all of them, one after the other."""
 
@@ -367,15 +434,18 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "cold_posterior": (
         "path",
         "controls",
+        "sampling",
+        "labellers",
+        "protocol",
+        "scales",
+        "last layer",
         "directions",
         "objectives",
+        "augmentations",
         "precision",
-        "protocol",
-        "curation",
-        "sampling",
-        "last layer",
     ),
-    "inference": ("path", "baselines", "sampling"),
+    "curation": ("path", "labellers", "controlled"),
+    "inference": ("path", "baselines", "sampling", "rivals", "shift"),
     "augmentation": ("path", "orbit", "augmentations"),
     "atlas": ("path", "priors", "matched", "baselines"),
     "audit": ("path",),

@@ -657,6 +657,35 @@ def causes(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) -> None
     axes[0].figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
 
 
+def detection(found: Mapping[str, Mapping[str, Mapping[str, Any]]], *, columns: int = 3) -> Figure:
+    """AUROC of every score for every kind of input, a panel for each method: {method: {kind: {score: found}}}.
+
+    An empty panel was not run; dotted: chance.
+    """
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(found) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(9, 0.9 + 2.6 * rows), sharex=True, sharey=True, squeeze=False)
+    scores = list(next(iter(next(iter(found.values())).values())))
+    colours = dict(zip(scores, COLOURS, strict=False))
+    for ax, (title, kinds) in zip(axes.flat, found.items(), strict=False):
+        run = any(of is not None for by_score in kinds.values() for of in by_score.values())
+        shown = kinds if run else dict.fromkeys(kinds, {})
+        forest(ax, shown, label="AUROC", reference=0.5, colours=colours, legend=False)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlim(-0.02, 1.02)
+    for ax in axes.flat[len(found) :]:
+        ax.set_visible(False)
+    for ax in axes.flat:
+        ax.label_outer()
+    handles = [
+        axes[0, 0].plot([], [], ROW_MARKERS[k % len(ROW_MARKERS)], color=colour, label=name)[0]
+        for k, (name, colour) in enumerate(colours.items())
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    return figure
+
+
 def not_run(ax: Axes) -> None:
     """Write over empty axes that the runs they would show do not exist."""
     ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color="#555555")

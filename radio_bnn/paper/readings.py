@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radio_bnn.evaluation import crossval
+from radio_bnn.evaluation.conformal import conformal_sets
 from radio_bnn.evaluation.crossval import Estimate, Excess
 from radio_bnn.evaluation.metrics import METRICS, central_uce
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import tables
 from radio_bnn.paper.claims import COLLAPSED
-from radio_bnn.paper.contrasts import DOUBTED, Runs, compare, shared, side, test_share
-from radio_bnn.paper.evidence import doubt, over_guessing
+from radio_bnn.paper.contrasts import DOUBTED, TRUSTED, Runs, compare, shared, side, test_share
+from radio_bnn.paper.evidence import PROMISED, calibrating, doubt, over_guessing
 from radio_bnn.runs.records import Run
 
 
@@ -63,6 +64,23 @@ def doubted_nll(runs: Sequence[Run]) -> Estimate:
     return crossval.averaged(values, every, found.places, test_share=test_share(runs))
 
 
+def hybrid_doubt(runs: Sequence[Run]) -> Estimate:
+    """The AUROC of the entropy for hybrids against confident test galaxies, the mean of the networks."""
+    return doubt(runs, "predictive_entropy", doubted="hybrid")
+
+
+def set_size(runs: Sequence[Run]) -> Estimate:
+    """How many classes the conformal set of a test galaxy holds that promises 90 %, the mean; 0..2.
+
+    Calibrated on the half of the fold's validation galaxies that calibrates.
+    """
+    held = side(runs, TRUSTED)
+    sets = [conformal_sets(calibrating(run), x, alpha=1 - PROMISED) for run, x in zip(runs, held.logits, strict=True)]
+    sizes = [each.sum(axis=1).astype(float) for each in sets]
+    every = [np.ones(len(size), bool) for size in sizes]
+    return crossval.averaged(sizes, every, held.places, test_share=test_share(runs))
+
+
 # As in the 2024 paper: of the 64 % most central samples of every galaxy.
 CENTRAL_UCE = central_uce()
 PERCENT, NATS, NONE, POINTS = ("%", "points"), ("nats", "nats"), ("", ""), ("points", "points")
@@ -80,6 +98,8 @@ READINGS = {
     "auroc": Reading(
         "AUROC, uncertain galaxies", NONE, ".2f", lambda runs: doubt(runs, "predictive_entropy"), more_is_better=True
     ),
+    "hybrid_auroc": Reading("AUROC, hybrids", NONE, ".2f", hybrid_doubt, more_is_better=True),
+    "set_size": Reading("classes in a conformal set", NONE, ".2f", set_size),
     "doubted_nll": Reading("NLL, uncertain galaxies", NATS, ".2f", doubted_nll),
 }
 """Every reading by name."""

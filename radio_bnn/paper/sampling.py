@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -192,12 +192,3 @@ def finding(said: Mapping[str, object], *, best: float) -> Finding | None:
         f" {said['vi_hot']}; minus the variational one at T = {best:g}, its best, it is {said['minus_best']} nats."
         f"{said['answer'].partition('.')[2]}"
     )
-
-
-def rivals(
-    variational: Mapping[float, Runs], sampled: Mapping[float, Runs], *, best: float, folds: Iterable[int]
-) -> dict[str, Runs]:
-    """Other ways of prediction, on the same folds, by title."""
-    found = {f"variational, T = {t:g}": variational[t] for t in (experiments.COLD, best)}
-    found |= contrasts.along(experiments.baselines(folds))
-    return found | {f"chains, T = {t:g}": runs for t, runs in sampled.items() if t != experiments.WARM}

@@ -10,16 +10,19 @@ from radio_bnn.evaluation import crossval
 from radio_bnn.evaluation.crossval import (
     Estimate,
     Excess,
+    _weights,
     auroc,
     averaged,
     coefficient,
     difference,
+    false_alarms,
     paired_error_interval,
     pooled,
     ranking,
 )
 from radio_bnn.evaluation.metrics import METRICS, Metric
 from radio_bnn.evaluation.predictive import predictive_entropy, predictive_variance
+from radio_bnn.evaluation.shift import false_positive_rate
 
 SHARE = 104 / 584
 VALUE = Metric(lambda logits, _: (logits[0, :, 0],), needs_labels=False)  # one number per galaxy, its mean
@@ -233,6 +236,32 @@ def test_a_ranking_of_uncertainties_is_their_auroc_and_turns_with_their_sign():
     assert same.value == found.value and np.array_equal(same.resampled, found.resampled)
     turned = ranking([-x for x in low], [-x for x in high], ids, test_share=SHARE, resamples=20)
     np.testing.assert_allclose(turned.by_fold, 1 - found.by_fold)
+
+
+def test_false_alarms_are_those_of_each_network_and_of_galaxies_that_repeat():
+    rng = np.random.default_rng(6)
+    low, high = [rng.normal(0, 1, 300) for _ in range(3)], [rng.normal(1.5, 1, 200).round(1) for _ in range(3)]
+    found = false_alarms(low, high, [np.arange(200)] * 3, test_share=SHARE, resamples=5)
+    each = [false_positive_rate(a, b) for a, b in zip(low, high, strict=True)]
+    assert found.by_fold == pytest.approx(each) and found.value == pytest.approx(np.mean(each))
+    weights = _weights([300] * 3, [np.arange(200)] * 3, 5, 0)
+    drawn = [
+        [
+            false_positive_rate(np.repeat(a, own[k].astype(int)), np.repeat(b, shared[k].astype(int)))
+            for a, b, (own, shared) in zip(low, high, weights, strict=True)
+        ]
+        for k in range(1, 6)
+    ]
+    assert found.resampled == pytest.approx(np.mean(drawn, axis=1))
+    expected = norm.sf(norm.ppf(0.05) + 1.5)
+    assert found.interval(0.999).low < expected < found.interval(0.999).high
+
+
+def test_a_score_that_is_the_same_everywhere_raises_the_alarm_everywhere():
+    found = false_alarms([np.zeros(9)], [np.zeros(4)], [np.arange(4)], test_share=SHARE, resamples=9)
+    assert found.value == 1 and found.resampled.min() == 1
+    with pytest.raises(ValueError, match="caught is 1"):
+        false_alarms([np.zeros(9)], [np.zeros(4)], [np.arange(4)], caught=1, test_share=SHARE)
 
 
 def test_a_mean_over_networks_counts_what_it_is_told_to():

@@ -25,6 +25,7 @@ from radio_bnn.paper import pruning
 from radio_bnn.paper.on_orbit import OnOrbit
 from radio_bnn.paper.protocol import QUANTITIES, Objective
 from radio_bnn.paper.pruning import Pruning
+from radio_bnn.paper.shifted import SETS, Shifted
 from radio_bnn.runs import records
 from radio_bnn.runs.records import Posterior, Record, Run
 
@@ -52,6 +53,15 @@ def on_orbit() -> OnOrbit:
     """The test galaxies of the run."""
     arrays = run().arrays
     return OnOrbit(CONFIG, _made(), {name: arrays[name] for name in ("difference_test", "labels_test", "galaxy_test")})
+
+
+def shifted() -> Shifted:
+    """Two images of every set."""
+    n, rng = 2 * len(SETS), np.random.default_rng(0)
+    arrays = {"difference": rng.normal(size=(CONFIG.samples, n)).astype(np.float16), "set": np.arange(n) // 2}
+    arrays |= {"energy": np.ones(n, np.float16), "distance": np.ones(n, np.float32), "galaxy": np.arange(n)}
+    arrays |= {name: arrays[name].astype(kind) for name, kind in {"set": np.uint8, "galaxy": np.uint16}.items()}
+    return Shifted(CONFIG, _made() | {"galaxies": 40, "seconds": 0.01}, arrays)
 
 
 def pruned() -> Pruning:
@@ -143,7 +153,7 @@ def read_batch(path: Path) -> object:
 
 
 READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
-    **{make.__name__: stored(make) for make in (run, posterior, objective, on_orbit, pruned)},
+    **{make.__name__: stored(make) for make in (run, posterior, objective, on_orbit, pruned, shifted)},
     "estimate": (write_results, estimate),
     "archive": (write_archive, read_archive),
     "batch": (write_batch, read_batch),

@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+PLACES = [str(place) for place in (ROOT, ROOT / "tests", HERE)]  # of what victims import
+sys.path[:0] = [place for place in PLACES if place not in sys.path]
 READY = "ready"
 MARK = "RADIO_BNN_TRIAL"
 GALAXIES = "RADIO_BNN_TRIAL_GALAXIES"
@@ -206,9 +208,9 @@ def start(name: str, folder: Path) -> int:
 
 def environment(folder: Path) -> dict[str, str]:
     """Places of its own, one thread, and the mark by which the victim's processes are known."""
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", HERE)))
     own = {"RADIO_BNN_CACHE": folder / "cache", "RADIO_BNN_RESULTS": folder / "nothing", MARK: folder}
-    plain = {"RADIO_BNN_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "PYTHONPATH": path}
+    own["PYTHONPATH"] = os.pathsep.join(PLACES)
+    plain = {"RADIO_BNN_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     return plain | {name: str(value) for name, value in own.items()}
 
 

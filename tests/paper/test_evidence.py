@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic import LEARNT, SHAPE, STUCK, N, controlled, fill, path, run_of
 
+from radio_bnn.config import run_id
 from radio_bnn.evaluation import predictive
 from radio_bnn.paper import contrasts, evidence, experiments, temperatures
 from radio_bnn.paper.claims import CLAIMS, GUESSES, LEARNS, METASTABLE, judge
@@ -222,6 +223,18 @@ def test_curation_explains_the_effect_where_it_beats_cooling_and_needs_none(stor
     found = evidence.evidence("C9")
     assert found.folds == 3 and found.lacking == 0 and set(found.estimates) == set(CLAIMS["C9"].parts)
     assert judge("C9", found).verdict == verdict
+
+
+def test_c9_is_undecided_on_two_folds_and_without_one_number_of_labellers(store):
+    curated(store, 4.0)
+    for ladder in experiments.curated().values():
+        del store[run_id(ladder[1.0][2]), "run"]
+    found = judge("C9", evidence.evidence("C9"))
+    assert (found.verdict, found.folds, found.lacking) == ("undecided", 2, 3) and "fewer than 3" in found.why
+    for config in experiments.curated()[5][1.0][:2]:
+        del store[run_id(config), "run"]
+    nothing = judge("C9", evidence.evidence("C9"))
+    assert (nothing.verdict, nothing.why) == ("undecided", "not run: 5 runs are lacking") and not nothing.parts
 
 
 def test_what_labellers_agree_on_is_sharper_by_their_number():

@@ -178,6 +178,40 @@ def test_the_curation_paths_pass_through_one_and_their_control_is_the_plain_like
             assert plain == experiments.paths([1])[plain.temperature][0]
 
 
+def test_labels_that_were_given_without_confidence_are_trained_on_and_the_noisy_likelihood_knows_them():
+    for title, ladder in experiments.unsure([1]).items():
+        stages = [group[0] for group in ladder.values()]
+        assert [c.temperature for c in stages] == list(LADDER)
+        assert all(after.previous == before for before, after in pairwise(stages))
+        noisy = "dirichlet" if "Dirichlet" in title else "categorical"
+        assert {(c.likelihood, c.train_on) for c in stages} == {(noisy, "labelled")}
+
+
+def test_nothing_is_trained_with_rates_that_are_not_chosen(monkeypatch):
+    assert experiments.rated(["gaussian", "dropout"]) == ["gaussian", "dropout"]
+    monkeypatch.setattr(experiments, "ANNEALED_RATES", {})
+    assert experiments.rated(CHOSEN_FOR) == [] and experiments.scales() == experiments.newton() == {}
+    every = {("vi", "gaussian", 0.03): (1e-3, 1e-2), ("ivon", "gaussian", None): (0.1, 0.95)}
+    monkeypatch.setattr(experiments, "ANNEALED_RATES", every)
+    [(title, ladder)] = experiments.scales([2]).items()
+    assert title == "Gaussian, s = 0.03" and {c.prior_scale for [c] in ladder.values()} == {0.03}
+    assert {c.method for ladder in experiments.newton([2]).values() for [c] in ladder.values()} == {"ivon"}
+    assert "natural gradient" in experiments.rivals([2])
+
+
+def test_rivals_are_what_their_titles_say_and_differ_by_seed_where_several_predict_together():
+    found = experiments.rivals([1])
+    methods = {title: [c.method for c in group] for title, [group] in found.items()}
+    assert methods["deep ensemble"] == ["ensemble"] and methods[experiments.VARIATIONAL] == ["vi"]
+    four = found[experiments.FOUR][0]
+    assert four[0] == found[experiments.VARIATIONAL][0][0] and len({c.seed for c in four}) == 4
+    assert {(c.method, c.temperature, c.fold) for c in four} == {("vi", experiments.BEST, 1)}
+    full, diagonal = (found[f"last layer, {kind}Laplace"][0][0] for kind in ("", "diagonal "))
+    assert (full.covariance, diagonal.covariance) == ("full", "diagonal")
+    assert run_id(full) != run_id(diagonal) and full.seed == diagonal.seed == found["dropout"][0][0].seed
+    assert set(experiments.shifted([1])) == set(found) - {"chains, T = 1"}
+
+
 def test_the_worlds_differ_by_their_labellers_and_by_what_is_trained_on_alone():
     worlds = {title: ladder[0.1][0] for title, ladder in experiments.controlled([2]).items()}
     said = {title: (c.labellers, c.train_on, c.likelihood) for title, c in worlds.items()}
@@ -192,10 +226,14 @@ def test_the_worlds_differ_by_their_labellers_and_by_what_is_trained_on_alone():
     }
 
 
+SEVERAL = ("vi", experiments.BEST, "categorical")  # variational networks that predict together
+
+
 def test_every_run_of_the_book_is_on_a_fold_with_the_seed_of_that_fold():
     for config, _ in experiments.queue("book"):
         chain = (config.seed - 122 - config.fold) / 1000
-        assert config.fold in FOLDS and chain in (experiments.CHAINS if config.method == "sgmcmc" else (0,))
+        together = config.method == "sgmcmc" or (config.method, config.temperature, config.likelihood) == SEVERAL
+        assert config.fold in FOLDS and chain in (experiments.CHAINS if together else (0,))
         assert config.precision == "bf16" or config in experiments.in_float32()
         assert config.data == "mirabest" or config.population == "voted"
 
@@ -206,7 +244,7 @@ def test_no_two_runs_of_the_book_differ_in_their_number_of_samples_alone():
 
 
 def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
-    n, t = len(FOLDS), len(TEMPERATURES)
+    n, t, newton = len(FOLDS), len(TEMPERATURES), experiments.newton()
     others = len(experiments.PRIORS) - 1 + len(experiments.MATCHED) + len(experiments.SCALES)
     expected = {
         "path": n * t + 2 * n,  # the runs, and the posteriors of the headline and of the best temperature
@@ -228,14 +266,21 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         + len(experiments.BASELINES) * len(experiments.POINT_RATES),
         "sampling": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.CHAINS),
         "last layer": len(FEW) * len(experiments.SAMPLED_AT) * len(experiments.LAST_LAYERS),
-        "curation": len(FEW) * len(experiments.LABELLERS) * (1 + len(experiments.SHARED_OUT)),
+        "labellers": len(FEW) * len(experiments.LABELLERS) * (1 + len(experiments.SHARED_OUT))
+        + len(FEW) * len(experiments.UNSURE) * len(LADDER),
+        "scales": len(FEW) * len(LADDER) * len(experiments.rated([*experiments.SCALES, *experiments.NEWTON])),
         "controlled": len(FEW) * len(experiments.WORLDS) * len(LADDER),
+        # One network each of ours and of points, three more of the variational one, and both temperatures of chains.
+        "rivals": len(FEW) * (6 + 3 + len(newton) + 2 * len(experiments.CHAINS)),
+        "shift": len(FEW) * (6 + 3 + len(newton) + len(experiments.CHAINS)),
     }
     assert expected == {name: len(set(pairs(make()))) for name, make in QUEUES.items()}
     book, everything = len(experiments.queue("book")), sum(expected.values())
     # The Gaussian headline of the priors, the upward paths of directions, objectives and augmentations, the longer
-    # start of the directions, and the plain runs of five and of ten labellers.
-    assert book == everything - n - len(FEW) * t - n * t - len(HALF) * t - len(FEW) - 2 * len(FEW)
+    # start of the directions, the plain runs of five and of ten labellers, and of the rivals all but the ensemble, the
+    # diagonal Laplace and three variational networks.
+    twice = n + len(FEW) * t + n * t + len(HALF) * t + len(FEW) + 2 * len(FEW)
+    assert book == everything - twice - len(FEW) * (4 + len(newton) + 2 * len(experiments.CHAINS))
 
 
 @pytest.mark.parametrize("name", ["book", *QUEUES])
@@ -278,19 +323,22 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "priors",
         "baselines",
         "pruning",
-        "directions",
         "matched",
+        "sampling",
+        "labellers",
+        "protocol",
+        "scales",
+        "last layer",
+        "rivals",
+        "controlled",
+        "shift",
+        "directions",
         "orbit",
         "objectives",
         "augmentations",
         "released",
         "multiverse",
         "precision",
-        "sampling",
-        "last layer",
-        "curation",
-        "controlled",
-        "protocol",
     ]
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
         experiments.queue("nope")
@@ -328,15 +376,16 @@ def test_the_headline_comes_first_then_the_path_and_the_claims_before_what_suppo
     book = pairs(experiments.queue("book"))
     first = [(run_id(config), "run") for config in experiments.headline()]
     assert book[: len(first)] == first
-    last = {name: max(map(book.index, set(pairs(QUEUES[name]())))) for name in QUEUES}
-    assert sorted(last, key=last.__getitem__) == list(QUEUES)
+    last = {name: max(map(book.index, set(pairs(QUEUES[name]())))) for name in QUEUES if QUEUES[name]()}
+    assert sorted(last, key=last.__getitem__) == list(last)
 
 
 def test_the_priors_are_named_and_known():
     """A prior that is added to the registry makes no chapter train."""
     assert set(experiments.PRIORS) <= set(PRIORS)
     trained = {item.config.prior for item in experiments.queue("book") if item.kind == "run"}
-    assert trained == set(experiments.PRIORS)
+    of_scales = {experiments.run(**experiments.SCALES[title]).prior for title in experiments.rated(experiments.SCALES)}
+    assert trained == set(experiments.PRIORS) | of_scales
 
 
 # The list

@@ -94,17 +94,3 @@ def test_the_answer_follows_the_contrast(store):
     )
     assert first.endswith("nats.") and "3 folds" in first and first.count("Cooling the chains") == 1
     assert sampling.finding(sampling.spoken({}, {}, best=0.1), best=0.1) is None
-
-
-def test_rivals_are_on_the_same_folds():
-    q = {t: [None] * 2 for t in experiments.TEMPERATURES}
-    found = sampling.rivals(q, {t: [None] * 2 for t in experiments.SAMPLED_AT}, best=0.1, folds=range(2))
-    assert list(found) == [
-        "variational, T = 0.01",
-        "variational, T = 0.1",
-        "maximum a posteriori",
-        "dropout",
-        "chains, T = 0.01",
-        "chains, T = 0.1",
-    ]
-    assert {len(runs) for runs in found.values()} == {2}

@@ -586,6 +586,22 @@ def test_expected_seconds_adds_what_the_records_took_and_what_new_runs_should(wo
     assert records.expected_seconds([orbit]) == pytest.approx(80.0)
     assert records.expected_seconds([CONFIG, longer]) == pytest.approx(70.0)
     assert records.expected_seconds([replace(longer, precision="bf16")]) is None
+    labelled = replace(CONFIG, train_on="labelled", fold=1)
+    assert records.expected_seconds([labelled]) == pytest.approx(10 * records.TRAINED_ON["labelled"])
+
+
+def test_work_counts_as_many_galaxies_as_the_folds_train_on():
+    names = committed_names()
+    code = np.array([int(name[:3]) for name in names])
+    nowhere = [np.full(len(code), np.nan)] * 4
+    galaxies = Galaxies(np.zeros((len(code), 1, 1), np.uint8), code, np.zeros(len(code), bool), names, *nowhere)
+
+    def trained_on(fold, kind):
+        return len(divide(galaxies, source="mirabest", sha256="", data_seed=0, fold=fold, train_on=kind)["train"])
+
+    for kind, share in records.TRAINED_ON.items():
+        found = np.mean([trained_on(fold, kind) / trained_on(fold, "confident") for fold in range(8)])
+        assert found == pytest.approx(share, rel=0.03), kind
 
 
 def test_a_run_is_trained_if_its_record_or_the_posterior_of_another_is_missing(world):
