@@ -409,6 +409,8 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "baselines": lambda: _wanted(baselines()),
     "pruning": _pruning,
     "matched": lambda: _wanted(matched()),
+    "released": lambda: _judged(RELEASED, "published"),
+    "multiverse": lambda: _judged("first edition", "three times longer"),
     "sampling": lambda: _wanted(dict(reversed(chains().items()))),
     "labellers": lambda: _wanted([uncurated(s) for s in LABELLERS]) + _wanted([curated(), unsure()]),
     "protocol": lambda: _wanted({title: candidates(title) for title in CHOSEN_FOR}, "objective"),
@@ -421,8 +423,6 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
-    "released": lambda: _judged(RELEASED, "published"),
-    "multiverse": lambda: _judged("first edition", "three times longer"),
     "precision": lambda: _wanted(in_float32()),
 }
 """Queues by name, most wanted first; ``book`` is all of them, one after the other."""

@@ -324,6 +324,8 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "baselines",
         "pruning",
         "matched",
+        "released",
+        "multiverse",
         "sampling",
         "labellers",
         "protocol",
@@ -336,8 +338,6 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "orbit",
         "objectives",
         "augmentations",
-        "released",
-        "multiverse",
         "precision",
     ]
     with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
