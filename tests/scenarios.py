@@ -19,7 +19,8 @@ from radio_bnn.evaluation.resampling import Interval, summarise
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.inputs import normalise
 from radio_bnn.paper.claims import Evidence
-from radio_bnn.runs.records import REACHED, SCORED, Run, packed, protocol, samples_of, unpacked
+from radio_bnn.runs.protocols import protocol
+from radio_bnn.runs.records import REACHED, SCORED, Run, packed, samples_of, unpacked
 from radio_bnn.seeds import generator
 
 BACKGROUND = normalise(np.zeros((1, 1, 1), np.uint8), torch.float64).item()

@@ -471,12 +471,12 @@ def queue(name: str) -> list[Wanted]:
 
 def report(name: str, folder: Path) -> str:
     """What ``folder`` holds and lacks of a queue, and how long the missing runs train, as lines of text."""
-    from radio_bnn.runs import records
+    from radio_bnn.runs import outstanding
 
     listed = queue(name)
-    lacking = records.missing(listed, folder)
-    untrained = records.untrained(lacking)
-    seconds = records.expected_seconds(untrained)
+    lacking = outstanding.missing(listed, folder)
+    untrained = outstanding.untrained(lacking)
+    seconds = outstanding.expected_seconds(untrained)
     hours = "unknown" if seconds is None else f"about {seconds / 3600:.1f} h on one core"
     lines = [f"  {run_id(c)}  {kind}  {_difference(c)}" for c, kind in lacking]
     kinds = {kind: sum(w.kind == kind for w in listed) for kind in dict.fromkeys(w.kind for w in listed)}

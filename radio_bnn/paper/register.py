@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from radio_bnn.files import CHECKOUT, replacing
 from radio_bnn.paper import claims, tables
-from radio_bnn.runs.records import protocol_digests
+from radio_bnn.runs import protocols
 
 FILE = Path(__file__).with_name("register.json")
 Entries = dict[str, list[dict[str, str]]]
@@ -32,7 +32,7 @@ def digests() -> dict[str, dict[str, str]]:
     return {
         "rules": {claim: claims.digest(claim) for claim in claims.CLAIMS},
         "variants": {"C6 at two temperatures": claims.digest_of(claims.AT_TWO_TEMPERATURES)},
-        "protocols": protocol_digests(),
+        "protocols": protocols.digests(),
     }
 
 

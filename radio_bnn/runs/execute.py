@@ -32,7 +32,7 @@ from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
 from radio_bnn.progress import say
-from radio_bnn.runs import records
+from radio_bnn.runs import outstanding, protocols, records
 from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder, packed, unpacked
 from radio_bnn.seeds import generator
 
@@ -63,7 +63,7 @@ def load_or_run_all(configs: Sequence[Config], *, recompute: bool = False, devic
     """The stored runs of ``configs``, in order; what must be trained is announced with the time that it will take."""
     missing = [config for config in configs if recompute or records.find(config) is None]
     if missing:
-        seconds = records.expected_seconds(missing)
+        seconds = outstanding.expected_seconds(missing)
         known = f"about {seconds / 60:.0f} min on one core" if seconds else "minutes to hours each, on one core"
         print(f"Training {len(missing)} runs on {', '.join(sorted({c.data for c in missing}))}: {known}.", flush=True)
     return [load_or_run(config, recompute=recompute, device=device) for config in configs]
@@ -260,7 +260,7 @@ def described(config: Config, splits: Splits, *, device: str, seconds: float) ->
     """What every record says of how it was made: its protocol, and ``provenance`` with the data's checksum."""
     data = {"data": splits.source, "data_sha256": splits.sha256}
     return {
-        "protocol": records.protocol(config),
+        "protocol": protocols.protocol(config),
         "provenance": provenance(config, device=device, seconds=seconds) | data,
     }
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
-import stat
 import sys
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from scipy.special import log_softmax
 
-from radio_bnn.config import ANNEALED_RATES, HISTORY, ORBITS, THERMOMETERS, Config, run_id
+from radio_bnn.config import HISTORY, THERMOMETERS, Config, run_id
 from radio_bnn.data.folds import committed_names, divide
 from radio_bnn.data.galaxies import COUNTS, Galaxies
 from radio_bnn.data.mirabest import F_BATCHES, cache_folder
@@ -30,48 +25,11 @@ from radio_bnn.evaluation.metrics import METRICS
 from radio_bnn.evaluation.predictive import energy_score
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.files import CHECKOUT, absolute, is_checkout, named_place, replacing
+from radio_bnn.runs import sealed
 
 SCHEMA = 2
 SCORED = ("validation", "test", "uncertain", "hybrid")
-MIRABEST_GALAXIES = Config().simulated_galaxies
-# Galaxies trained on, over MiraBest's 584 confident ones of a fold; of those that come as they are at most.
-TRAINED_ON = {"confident": 1.0, "labelled": 1.58, "all": 1.63}
-AS_THEY_COME = 1.5
-LARGEST = 2**28  # bytes that the arrays of one record may take in memory
-LARGEST_JSON = 2**24  # bytes
 ATTEMPTS = 100  # to read a record that others replace again and again
-DTYPES = ("float16", "float32", "float64", "int64", "uint8", "uint16", "uint32")
-PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer", "sampled")
-# What may vary within a protocol; every other field belongs to its recipe.
-VARIED = set(
-    [
-        "data",
-        "data_seed",
-        "fold",
-        "simulated_galaxies",
-        "seed",
-        "method",
-        "prior",
-        "prior_scale",
-        "temperature",
-        "members",
-        "covariance",
-        "likelihood",
-        "labellers",
-        "train_on",
-        "population",
-        "objective",
-        "augmentation",
-        "samples",
-        "precision",
-        "as_released",
-    ]
-)
-# Settings that came after the first records: at their default they leave the digest of a recipe as it was.
-LATER = ("cycles", "momentum", "covariance", "labellers", "train_on", "population")
-# What may vary within one protocol alone.
-VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
-BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
 REACHED = ("objective", "nll", "complexity", "galaxies")
 SECOND_MOMENT = "second_moment."
 TEMPERATURES = "temperatures"
@@ -290,10 +248,10 @@ def write(record: Record, folder: Path) -> None:
     killed at any point, it leaves the old record or the new one. Raises ValueError or KeyError, before anything is
     written, for what ``read`` would refuse.
     """
-    _check_finite(record.arrays)
+    sealed.check_finite(record.arrays)
     record.check()
-    entries = _entries(record.arrays)
-    _check_size(entries)
+    entries = sealed.entries_of(record.arrays)
+    sealed.check_size(entries)
     path = path_of(folder, record.kind, record.identity)
     values = {"schema": SCHEMA, "kind": record.kind, "run_id": record.identity, "config": record.config.to_dict()}
     values |= {**record.content, "arrays": {"entries": entries}}
@@ -301,10 +259,10 @@ def write(record: Record, folder: Path) -> None:
     if record.arrays:
         np.savez_compressed(packed, **record.arrays)
         values["arrays"]["sha256"] = hashlib.sha256(packed.getbuffer()).hexdigest()
-    text = sealed(values)
-    with _alone(path.parent):
-        _finish(path)
-        arrays = _waiting(path) if path.exists() else path.with_suffix(".npz")
+    text = sealed.text_of(values)
+    with sealed.alone(path.parent):
+        sealed.finish(path)
+        arrays = sealed.waiting(path) if path.exists() else path.with_suffix(".npz")
         with replacing(path) as partial:
             partial.write_text(text)
             if record.arrays:
@@ -314,16 +272,6 @@ def write(record: Record, folder: Path) -> None:
             os.replace(arrays, path.with_suffix(".npz"))
 
 
-def sealed(values: Mapping[str, Any]) -> str:
-    """The JSON of a record with ``values``, and last the SHA-256 of all that it says."""
-    plain = json.loads(json.dumps(values, allow_nan=False))
-    plain["sha256"] = _said(plain)
-    text = json.dumps(plain, indent=1) + "\n"
-    if len(text) > LARGEST_JSON:
-        raise ValueError(f"its JSON would have {len(text)} bytes, more than the {LARGEST_JSON} that a record may have")
-    return text
-
-
 def seal(folder: Path) -> list[Path]:
     """Add to the JSON of every record in ``folder``, of whatever kind, the digest that it lacks; return those.
 
@@ -331,16 +279,16 @@ def seal(folder: Path) -> list[Path]:
     """
     lacking = [path for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]) if _lacks_a_seal(path)]
     for path in lacking:
-        with _alone(path.parent), replacing(path) as partial:
-            partial.write_text(sealed(_parsed(path)))
+        with sealed.alone(path.parent), replacing(path) as partial:
+            partial.write_text(sealed.text_of(sealed.parsed(path)))
     return lacking
 
 
 def _lacks_a_seal(path: Path) -> bool:
     try:
-        values = _parsed(path)
-        _, content = _claimed(path, values, values["kind"])
-        _arrays(path, content["arrays"])
+        values = sealed.parsed(path)
+        _, content = claimed(path, values, values["kind"])
+        sealed.arrays_of(path, content["arrays"])
     except Exception:  # whatever a damaged or foreign file provokes; `read` says so to whoever asks for it
         return False
     return "sha256" not in values
@@ -375,40 +323,15 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 def _whole(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    values = _parsed(path)
-    config, content = _claimed(path, values, kind.kind)
-    record = kind(config, content, _arrays(path, content.pop("arrays")))
+    values = sealed.parsed(path)
+    config, content = claimed(path, values, kind.kind)
+    record = kind(config, content, sealed.arrays_of(path, content.pop("arrays")))
     record.check()
-    _check_seal(path, values)
+    check_seal(path, values)
     return record
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    """What a JSON says, if it is an object of the size of a record."""
-    text = _bytes(path, LARGEST_JSON)
-    if text is None:
-        raise FileNotFoundError(f"No such file: {path.name}")
-    values = json.loads(text.decode("utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object with a schema, got {type(values).__name__}")
-    return values
-
-
-def _bytes(path: Path, most: int) -> bytes | None:
-    """What a file holds; None if there is none. Raises ValueError for another thing than a file, or a longer one."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep a reader waiting
-            raise ValueError(f"{path.name} is no file")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except FileNotFoundError:
-        return None
-    if len(data) > most:
-        raise ValueError(f"{path.name} has more than the {most} bytes that it may have")
-    return data
-
-
-def _claimed(path: Path, values: Mapping[str, Any], kind: str) -> tuple[Config, dict[str, Any]]:
+def claimed(path: Path, values: Mapping[str, Any], kind: str) -> tuple[Config, dict[str, Any]]:
     """Config and content of a JSON that claims to be a record of this kind."""
     content = dict(values)
     schema, _ = content.pop("schema"), content.pop("sha256", None)
@@ -426,112 +349,15 @@ def _claimed(path: Path, values: Mapping[str, Any], kind: str) -> tuple[Config, 
     return config, content
 
 
-def _check_seal(path: Path, values: Mapping[str, Any]) -> None:
+def check_seal(path: Path, values: Mapping[str, Any]) -> None:
     """Raise ValueError unless a JSON says what it said when it was written."""
     if "sha256" not in values:
         raise _OtherVersionError(
             "it does not say the sha256 of what it says, as earlier versions did not",
             f"`python -m radio_bnn.runs.records {path.parent}` adds it",
         )
-    if values["sha256"] != _said(values):
+    if values["sha256"] != sealed.seal_of(values):
         raise ValueError("it does not say what was written: the sha256 of its content differs")
-
-
-def _said(values: Mapping[str, Any]) -> str:
-    """The SHA-256 of what a JSON says, however it is laid out."""
-    return _sha256({name: value for name, value in values.items() if name != "sha256"})
-
-
-def _waiting(path: Path) -> Path:
-    """Where the arrays of a JSON are that is being replaced."""
-    return path.with_suffix(".next.npz")
-
-
-def _finish(path: Path) -> None:
-    """Put arrays in their place that a killed writer has left waiting, if they are those of the JSON."""
-    with suppress(Exception):  # whatever a damaged file provokes: it is replaced
-        waiting = _waiting(path)
-        if hashlib.sha256(waiting.read_bytes()).hexdigest() == _parsed(path)["arrays"]["sha256"]:
-            os.replace(waiting, path.with_suffix(".npz"))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One writer at a time in a folder, which is made if it is missing; several where the system cannot lock it.
-
-    Two of those may leave one's JSON with the other's arrays, which ``read`` refuses.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-
-        held = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):  # Windows
-        yield
-        return
-    try:
-        with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-
-
-def _arrays(path: Path, declared: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays with the digest and the headers that a JSON declares, checked before memory is taken for them."""
-    entries = declared["entries"]
-    if not entries:
-        return {}
-    size = _check_size(entries)
-    # While a record is replaced, a reader may come too early for the first place and too late for the second.
-    for place in (path.with_suffix(".npz"), _waiting(path), path.with_suffix(".npz")):
-        data = _bytes(place, 2 * size + LARGEST_JSON)
-        if data is not None and hashlib.sha256(data).hexdigest() == declared["sha256"]:
-            arrays = _unpacked(data, entries)
-            _check_finite(arrays)
-            return arrays
-    if not path.with_suffix(".npz").exists():
-        raise FileNotFoundError(f"No such file: {path.with_suffix('.npz').name}")
-    raise ValueError(f"{path.stem}.npz is not the file that was written with it: its sha256 differs")
-
-
-def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    return {name: {"shape": list(values.shape), "dtype": values.dtype.name} for name, values in arrays.items()}
-
-
-def _check_size(entries: Mapping[str, Mapping[str, Any]]) -> int:
-    """The bytes of arrays with these shapes and types. Raises ValueError for more than LARGEST, or other types."""
-    size = 0
-    for name, entry in entries.items():
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"{name} is declared as {entry['dtype']!r}, expected one of {', '.join(DTYPES)}")
-        if not all(isinstance(n, int) and n >= 0 for n in entry["shape"]):
-            raise ValueError(f"{name} is declared with shape {entry['shape']}")
-        size += math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize
-    if size > LARGEST:
-        raise ValueError(f"its arrays would take {size} bytes, more than the {LARGEST} that a record may take")
-    return size
-
-
-def _unpacked(data: bytes, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """The arrays of an npz, each unpacked once its header is seen to be that of its entry."""
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for member in archive.infolist():
-            name = member.filename.removesuffix(".npy")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
-                raise ValueError(f"{name} is compressed by method {member.compress_type}")
-            with archive.open(member) as opened:
-                np.lib.format.read_magic(opened)
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(opened)
-                size = math.prod(shape) * dtype.itemsize
-                if member.file_size != opened.tell() + size:
-                    raise ValueError(f"{name} unpacks to {member.file_size} bytes, expected {opened.tell() + size}")
-                if (found := {"shape": list(shape), "dtype": dtype.name}) != entries.get(name):
-                    raise ValueError(f"{name} is {found}, not as declared: {entries.get(name)}")
-                arrays[name] = np.ndarray(shape, dtype, bytearray(opened.read(size)), order="F" if fortran else "C")
-    expect_names(arrays, list(entries))
-    return arrays
 
 
 # Check
@@ -637,128 +463,10 @@ def check_reached(reached: Mapping[str, Any]) -> None:
         raise ValueError(f"what it reached is not finite: {reached}")
 
 
-def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-    for name, values in arrays.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError(f"{name} is not finite")
-
-
 def _chosen(what: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"{what}={name!r} is not stored: choose one of {', '.join(known)}")
     return known[name]
-
-
-# What is missing, and how long it takes
-
-
-def missing(wanted: Sequence[tuple[Config, str]], folder: Path) -> list[tuple[Config, str]]:
-    """What ``folder`` does not hold of the records ``wanted``, pairs (config, kind): in order, each once."""
-    items = {(identity(config, kind), kind): (config, kind) for config, kind in wanted}
-    return [item for (name, kind), item in items.items() if not path_of(folder, kind, name).exists()]
-
-
-def untrained(lacking: Sequence[tuple[Config, str]]) -> list[Config]:
-    """The runs that must be trained for the records ``lacking``, pairs (config, kind), each once.
-
-    A record of another kind than "run" is measured on the posterior of the training, so it needs that, however many
-    samples a run stores of it.
-    """
-    predicted = {run_id(c.trained) for c, kind in lacking if kind == Run.kind}
-    runs = {}
-    for c, kind in lacking:
-        if kind == Run.kind or not (run_id(c.trained) in predicted or at_hand(c, Posterior.kind)):
-            runs.setdefault(run_id(c if kind == Run.kind else c.trained), c)
-    return list(runs.values())
-
-
-def expected_seconds(configs: Sequence[Config]) -> float | None:
-    """How long training ``configs`` takes, one after the other: as their records took, or as like ones did per galaxy.
-
-    A run that is not stored, or not readably, counts as its work, galaxies x epochs x forwards per step, times the
-    median time per work of the book's records in its precision. None if there is no such record.
-    """
-    rates: dict[str, list[float]] = {}
-    for path in sorted(committed_folder().glob("*.json")):
-        if (found := _timed(path)) is not None:
-            config, seconds = found
-            rates.setdefault(config.precision, []).append(seconds / work(config))
-    total = 0.0
-    for config in configs:
-        places = [path_of(folder, Run.kind, run_id(config)) for folder in (committed_folder(), cached_folder())]
-        if known := next(filter(None, map(_timed, places)), None):
-            total += known[1]
-        elif config.precision in rates:
-            total += median(rates[config.precision]) * work(config)
-        else:
-            return None
-    return total
-
-
-def _timed(path: Path) -> tuple[Config, float] | None:
-    """Config and wall time in seconds of a run; None for what is no record of one."""
-    try:
-        values = _parsed(path)
-        config, content = _claimed(path, values, Run.kind)
-        _check_seal(path, values)
-        return config, float(content["provenance"]["wall_seconds"])
-    except Exception:  # whatever a damaged or foreign file provokes; `read` says so to whoever asks for it
-        return None
-
-
-def work(config: Config) -> float:
-    """What training costs, in galaxies x epochs x forwards per step x networks.
-
-    Galaxies: those of the data set, times how many more are trained on than the confident ones of MiraBest's shares.
-    """
-    galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
-    galaxies *= AS_THEY_COME if config.population == "voted" else TRAINED_ON[config.train_on]
-    forwards = (1 if config.objective == "elbo" else 2) * (8 if config.likelihood in ORBITS else 1)
-    networks = config.members if config.method == "ensemble" else 1
-    return galaxies * config.epochs * forwards * networks
-
-
-def protocol(config: Config) -> dict[str, str]:
-    """The protocol that ``config`` follows: its name, or "custom", and the digest of its recipe, of all it may set."""
-    for name in PROTOCOLS:
-        recipe = _recipe(config, name)
-        if recipe == _recipe(_reference(name, config), name):
-            return {"name": name, "digest": _digest(recipe)}
-    return {"name": "custom", "digest": _digest(_recipe(config, "custom"))}
-
-
-def protocol_digests() -> dict[str, str]:
-    """Sixteen hexadecimal digits of the recipe of every protocol, of those BY_PRIOR for each method and prior.
-
-    {"published": digest, ..., "annealed vi laplace": digest, ...}
-    """
-    found = {name: _digest(_recipe(getattr(Config, name)(), name)) for name in PROTOCOLS if name not in BY_PRIOR}
-    for name in BY_PRIOR:
-        for method, prior, scale in ANNEALED_RATES:
-            config = getattr(Config, name)(method=method, prior=prior, prior_scale=scale)
-            title = f"{name} {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
-            found[title] = _digest(_recipe(config, name))
-    return found
-
-
-def _reference(name: str, config: Config) -> Config:
-    same = ("method", "prior", "prior_scale") if name in BY_PRIOR else ()
-    likelihood = ("likelihood", "train_on", "fold")
-    return getattr(Config, name)(**{field: getattr(config, field) for field in (*likelihood, *same)})
-
-
-def _recipe(config: Config, name: str) -> dict[str, Any]:
-    free, default = VARIED | VARIED_IN.get(name, set()), Config()
-    new = {name for name in LATER if getattr(config, name) == getattr(default, name)}
-    return {k: v for k, v in config.to_dict().items() if k not in free | new}
-
-
-def _digest(value: Any) -> str:
-    return _sha256(value)[:16]
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def main(folders: Sequence[str] | None = None) -> int:

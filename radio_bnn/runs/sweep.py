@@ -14,7 +14,7 @@ from radio_bnn.config import Config, run_id
 from radio_bnn.files import NoRoomError, check_writable, no_room, remove_abandoned
 from radio_bnn.pool import Job
 from radio_bnn.progress import bar
-from radio_bnn.runs import records
+from radio_bnn.runs import outstanding, records
 from radio_bnn.runs.execute import check_unchanged, execute, find_data
 from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
 
@@ -44,14 +44,14 @@ def run_queue(
     """
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
-    lacking, measures = records.missing(wanted, folder), {Posterior.kind: kept, **(measures or {})}
+    lacking, measures = outstanding.missing(wanted, folder), {Posterior.kind: kept, **(measures or {})}
     if not lacking:
         return []
     _prepare(lacking, folder, measures, scheduler)
     written, failed = [], {}
     try:
         for what, jobs_of in {"runs": _trainings, "measurements": _measurements}.items():
-            jobs = jobs_of(records.missing(lacking, folder), measures)
+            jobs = jobs_of(outstanding.missing(lacking, folder), measures)
             with closing(_results(jobs, what, workers, scheduler, show=progress)) as results:
                 _collect(results, lacking, folder, written, failed)
     finally:
@@ -147,7 +147,7 @@ def kept(posterior: Posterior) -> Posterior:
 
 def _trainings(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> list[Job]:
     """One for every temperature path with what is missing on it, in order: one worker walks it."""
-    todo, chains = records.untrained(lacking), {}
+    todo, chains = outstanding.untrained(lacking), {}
     keep = {run_id(config.trained) for config, kind in lacking if kind != Run.kind}
     keep |= {run_id(config.previous.trained) for config in todo if config.previous}
     for config in todo:

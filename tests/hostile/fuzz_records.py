@@ -26,7 +26,7 @@ from radio_bnn.paper.on_orbit import OnOrbit
 from radio_bnn.paper.protocol import QUANTITIES, Objective
 from radio_bnn.paper.pruning import Pruning
 from radio_bnn.paper.shifted import SETS, Shifted
-from radio_bnn.runs import records
+from radio_bnn.runs import outstanding, records
 from radio_bnn.runs.records import Posterior, Record, Run
 
 CONFIG = Config.preview(data="simulated", simulated_galaxies=60, samples=3)
@@ -119,7 +119,7 @@ def estimate(folder: Path) -> float | None:
     """The time that a run should take, by whatever is left of two runs that took 10 s; it must not raise."""
     try:
         with mock.patch.dict(os.environ, RADIO_BNN_RESULTS=str(folder), RADIO_BNN_CACHE=str(folder / "none")):
-            seconds = records.expected_seconds([replace(CONFIG, seed=1), replace(CONFIG, seed=5)])
+            seconds = outstanding.expected_seconds([replace(CONFIG, seed=1), replace(CONFIG, seed=5)])
     except (ValueError, OSError) as error:
         raise AssertionError("one broken record stopped the estimate") from error
     assert seconds in (None, 20.0), f"the estimate is {seconds} s"

@@ -13,7 +13,7 @@ from radio_bnn.model.priors import PRIORS
 from radio_bnn.paper import contrasts, evidence, experiments
 from radio_bnn.paper.claims import learning
 from radio_bnn.paper.experiments import CHAPTERS, CHOSEN_FOR, FEW, FOLDS, HALF, LADDER, QUEUES, TEMPERATURES, Wanted
-from radio_bnn.runs import records, sweep
+from radio_bnn.runs import outstanding, records, sweep
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 MEASURED = dict.fromkeys({item.kind for item in experiments.queue("book")} - {"run"})
@@ -288,7 +288,7 @@ def test_each_run_is_trained_once_and_its_posterior_is_kept_where_somebody_needs
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     queue = experiments.queue(name)
-    jobs = sweep._trainings(records.missing(queue, tmp_path), MEASURED)
+    jobs = sweep._trainings(outstanding.missing(queue, tmp_path), MEASURED)
     trained = [(Config.from_dict(values), kept) for job in jobs for values, kept in job.arguments[0]]
     found = {run_id(config.trained): kept for config, kept in trained}
     assert len(found) == len(trained) and set(found) == trainings(queue)
@@ -304,7 +304,7 @@ def test_a_path_is_walked_in_one_job_and_every_stage_after_the_one_before(name, 
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path))
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
     place = {}
-    jobs = sweep._trainings(records.missing(experiments.queue(name), tmp_path), MEASURED)
+    jobs = sweep._trainings(outstanding.missing(experiments.queue(name), tmp_path), MEASURED)
     for j, job in enumerate(jobs):
         for i, (values, _) in enumerate(job.arguments[0]):
             place[run_id(Config.from_dict(values).trained)] = j, i
@@ -406,7 +406,7 @@ def test_the_list_says_what_is_missing_and_how_long_it_takes(tmp_path, capsys, m
 def test_the_list_counts_every_kind_and_a_training_once(tmp_path, monkeypatch):
     monkeypatch.setenv("RADIO_BNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RADIO_BNN_RESULTS", str(tmp_path))
-    monkeypatch.setattr(records, "expected_seconds", lambda configs: 3600.0 * len(configs))
+    monkeypatch.setattr(outstanding, "expected_seconds", lambda configs: 3600.0 * len(configs))
     folder = tmp_path / "posterior"
     folder.mkdir()
     config = experiments.headline()[3]

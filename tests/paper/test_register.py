@@ -13,7 +13,7 @@ import pytest
 
 from radio_bnn.files import CHECKOUT
 from radio_bnn.paper import claims, experiments, register
-from radio_bnn.runs import records
+from radio_bnn.runs import protocols
 
 BOOK = CHECKOUT / "book" / "results"
 Entry = dict[str, str]
@@ -64,7 +64,7 @@ def test_every_claim_and_every_protocol_of_the_book_is_registered(registered):
     known = {e["digest"] for part, _, e in all_entries(registered) if part == "protocols"}
     for config, kind in experiments.queue("book"):
         if kind == "run":
-            assert records.protocol(config)["digest"] in known, config
+            assert protocols.protocol(config)["digest"] in known, config
 
 
 def test_an_entry_is_a_digest_and_a_commit_and_no_digest_follows_itself(registered):

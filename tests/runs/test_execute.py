@@ -16,7 +16,7 @@ from radio_bnn.inference import checkpoint, train
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.layers import posterior as weights
-from radio_bnn.runs import execute, records
+from radio_bnn.runs import execute, outstanding, protocols, records
 from radio_bnn.runs.records import SCORED, Posterior, Run
 from radio_bnn.seeds import generator
 
@@ -102,7 +102,7 @@ def test_a_record_says_where_it_comes_from(world):
     assert content["provenance"]["data"] == "simulated" and content["provenance"]["data_sha256"] == "toy"
     names = {"version", "commit", "torch", "device", "precision", "threads", "wall_seconds"}
     assert names <= content["provenance"].keys()
-    assert content["protocol"] == records.protocol(CONFIG) and content["protocol"]["name"] == "custom"
+    assert content["protocol"] == protocols.protocol(CONFIG) and content["protocol"]["name"] == "custom"
     assert tuple(content["history"]) == HISTORY
 
 
@@ -111,7 +111,7 @@ def test_a_table_says_beforehand_how_long_training_takes(world, capsys, monkeypa
     assert capsys.readouterr().out == "Training 1 runs on simulated: minutes to hours each, on one core.\n"
     execute.load_or_run_all([CONFIG])
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(records, "expected_seconds", lambda configs: 600.0)
+    monkeypatch.setattr(outstanding, "expected_seconds", lambda configs: 600.0)
     execute.load_or_run_all([CONFIG], recompute=True, device="cpu")
     assert "about 10 min on one core" in capsys.readouterr().out
 

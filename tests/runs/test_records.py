@@ -29,7 +29,7 @@ from radio_bnn.evaluation.predictive import UNCERTAINTIES, energy_score, softmax
 from radio_bnn.evaluation.resampling import summarise
 from radio_bnn.files import CHECKOUT
 from radio_bnn.paper import experiments
-from radio_bnn.runs import records
+from radio_bnn.runs import outstanding, protocols, records, sealed
 from radio_bnn.runs.records import SCORED, Record, Run, packed, unpacked
 
 BOOK = CHECKOUT / "book" / "results"
@@ -132,7 +132,7 @@ def test_writers_killed_while_they_replace_a_record_leave_the_old_one_or_the_new
 def test_a_reader_gets_the_old_record_or_the_new_whenever_it_is_replaced(tmp_path, monkeypatch, moment):
     """Before the reader opens its first, second, ... file another process replaces the record, once."""
     records.write(RUN, tmp_path)
-    opened, bytes_of_file = [], records._bytes
+    opened, bytes_of_file = [], sealed.read_bytes
 
     def opening(path, most):
         opened.append(path)
@@ -140,7 +140,7 @@ def test_a_reader_gets_the_old_record_or_the_new_whenever_it_is_replaced(tmp_pat
             records.write(NEWER, tmp_path)
         return bytes_of_file(path, most)
 
-    monkeypatch.setattr(records, "_bytes", opening)
+    monkeypatch.setattr(sealed, "read_bytes", opening)
     assert is_one_of(records.read(tmp_path, IDENTITY), RUN, NEWER)
 
 
@@ -163,7 +163,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     with pytest.raises(KeyError, match="history"):
         records.write(Run(CONFIG, {k: v for k, v in RUN.content.items() if k != "history"}, RUN.arrays), tmp_path)
     with pytest.raises(ValueError, match="JSON would have .* bytes, more than"):
-        records.write(Run(CONFIG, RUN.content | {"note": "x" * records.LARGEST_JSON}, RUN.arrays), tmp_path)
+        records.write(Run(CONFIG, RUN.content | {"note": "x" * sealed.LARGEST_JSON}, RUN.arrays), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -217,7 +217,7 @@ def test_what_is_no_file_keeps_nobody_waiting(world, suffix):
     os.mkfifo(folder / f"{IDENTITY}{suffix}")
     with pytest.raises(ValueError, match=f"{IDENTITY}.json in .* cannot be read: .*{suffix} is no file"):
         records.read(folder, IDENTITY)
-    assert records.expected_seconds([CONFIG]) == {".json": None, ".npz": 10.0}[suffix]
+    assert outstanding.expected_seconds([CONFIG]) == {".json": None, ".npz": 10.0}[suffix]
 
 
 # What is kept of logits
@@ -450,7 +450,7 @@ DAMAGE = {
     "a bomb that zlib does not pack": (recompressed(zipfile.ZIP_BZIP2), "is compressed by method 12"),
     "a negative shape": (
         edited(lambda v: v["arrays"]["entries"]["energy_test"].update(shape=[-1])), r"energy_test is declared with"),
-    "endless JSON": (lambda path: path.write_bytes(b" " * (records.LARGEST_JSON + 1)), "has more than"),
+    "endless JSON": (lambda path: path.write_bytes(b" " * (sealed.LARGEST_JSON + 1)), "has more than"),
     "a metric that was edited": (
         edited(lambda v: v["metrics"]["test"]["nll"].update(value=0.1)), "does not say what was written"),
     "a time that was edited": (
@@ -569,25 +569,25 @@ def test_what_is_foreign_in_the_folder_stops_nobody(world):
     (folder / "abcdefabcdef.json").write_text("{")
     (folder / "no.json").mkdir()
     assert records.find(CONFIG).content == RUN.content
-    assert records.expected_seconds([replace(CONFIG, seed=5)]) == 10.0
-    assert records.missing([(CONFIG, "run")], folder) == []
+    assert outstanding.expected_seconds([replace(CONFIG, seed=5)]) == 10.0
+    assert outstanding.missing([(CONFIG, "run")], folder) == []
     edited(lambda values: values["provenance"].update(wall_seconds=1e9))(folder / f"{IDENTITY}.json")
     records.write(OTHER, records.cached_folder())
     (records.cached_folder() / f"{OTHER.identity}.json").write_text("[]")
-    assert records.expected_seconds([CONFIG, OTHER.config]) is None
+    assert outstanding.expected_seconds([CONFIG, OTHER.config]) is None
 
 
 def test_expected_seconds_adds_what_the_records_took_and_what_new_runs_should(world):
-    assert records.expected_seconds([CONFIG]) is None
+    assert outstanding.expected_seconds([CONFIG]) is None
     records.write(RUN, records.committed_folder())
     longer = replace(CONFIG, epochs=3 * CONFIG.epochs, objective="pac2", seed=9)
     orbit = replace(CONFIG, likelihood="orbit_logits", estimator="shared")
-    assert records.expected_seconds([longer]) == pytest.approx(60.0)
-    assert records.expected_seconds([orbit]) == pytest.approx(80.0)
-    assert records.expected_seconds([CONFIG, longer]) == pytest.approx(70.0)
-    assert records.expected_seconds([replace(longer, precision="bf16")]) is None
+    assert outstanding.expected_seconds([longer]) == pytest.approx(60.0)
+    assert outstanding.expected_seconds([orbit]) == pytest.approx(80.0)
+    assert outstanding.expected_seconds([CONFIG, longer]) == pytest.approx(70.0)
+    assert outstanding.expected_seconds([replace(longer, precision="bf16")]) is None
     labelled = replace(CONFIG, train_on="labelled", fold=1)
-    assert records.expected_seconds([labelled]) == pytest.approx(10 * records.TRAINED_ON["labelled"])
+    assert outstanding.expected_seconds([labelled]) == pytest.approx(10 * outstanding.TRAINED_ON["labelled"])
 
 
 def test_work_counts_as_many_galaxies_as_the_folds_train_on():
@@ -599,7 +599,7 @@ def test_work_counts_as_many_galaxies_as_the_folds_train_on():
     def trained_on(fold, kind):
         return len(divide(galaxies, source="mirabest", sha256="", data_seed=0, fold=fold, train_on=kind)["train"])
 
-    for kind, share in records.TRAINED_ON.items():
+    for kind, share in outstanding.TRAINED_ON.items():
         found = np.mean([trained_on(fold, kind) / trained_on(fold, "confident") for fold in range(8)])
         assert found == pytest.approx(share, rel=0.03), kind
 
@@ -607,22 +607,22 @@ def test_work_counts_as_many_galaxies_as_the_folds_train_on():
 def test_a_run_is_trained_if_its_record_or_the_posterior_of_another_is_missing(world):
     folder, other = records.committed_folder(), OTHER.config
     wanted = [(CONFIG, "run"), (other, "run"), (other, "pruning"), (CONFIG, "run")]
-    assert records.missing(wanted, folder) == wanted[:3]
-    assert records.untrained(wanted) == [CONFIG, other]
+    assert outstanding.missing(wanted, folder) == wanted[:3]
+    assert outstanding.untrained(wanted) == [CONFIG, other]
     records.write(OTHER, folder)
-    assert records.missing(wanted, folder) == [wanted[0], wanted[2]]
-    assert records.untrained([wanted[2]]) == [other]
+    assert outstanding.missing(wanted, folder) == [wanted[0], wanted[2]]
+    assert outstanding.untrained([wanted[2]]) == [other]
     made = {"provenance": {}, "history": OTHER.content["history"]}
     records.write(records.Posterior(other, made, {"w": np.zeros(3, np.float16)}), records.cached_folder())
-    assert records.untrained([wanted[2]]) == []
+    assert outstanding.untrained([wanted[2]]) == []
 
 
 def test_a_training_that_is_wanted_with_other_numbers_of_samples_is_done_once(world):
     few, many = CONFIG, replace(CONFIG, samples=9)
-    assert records.untrained([(few, "objective"), (many, "run"), (many, "posterior")]) == [many]
-    assert records.untrained([(few, "objective"), (many, "pruning")]) == [few]
-    assert records.untrained([(few, "run"), (many, "run")]) == [few, many]
-    assert len(records.missing([(few, "posterior"), (many, "posterior")], records.cached_folder())) == 1
+    assert outstanding.untrained([(few, "objective"), (many, "run"), (many, "posterior")]) == [many]
+    assert outstanding.untrained([(few, "objective"), (many, "pruning")]) == [few]
+    assert outstanding.untrained([(few, "run"), (many, "run")]) == [few, many]
+    assert len(outstanding.missing([(few, "posterior"), (many, "posterior")], records.cached_folder())) == 1
 
 
 def annealed() -> dict[str, Config]:
@@ -659,24 +659,24 @@ def annealed() -> dict[str, Config]:
     ids=[*annealed(), *map(str, range(11))],
 )
 def test_protocols_are_recognised_whatever_varies_within_them(config, name):
-    assert records.protocol(config)["name"] == name
+    assert protocols.protocol(config)["name"] == name
 
 
 def test_the_digest_of_a_protocol_says_what_it_sets_and_nothing_that_may_vary():
-    digests, found = records.protocol_digests(), records.protocol(experiments.run())
+    digests, found = protocols.digests(), protocols.protocol(experiments.run())
     assert found == {"name": "annealed", "digest": digests["annealed vi gaussian"]}
     for changes in ({"seed": 9}, {"fold": 5}, {"temperature": 1.0, "path": (0.01, 0.1)}, {"samples": 3}):
-        assert records.protocol(replace(experiments.run(), **changes)) == found
-    assert records.protocol(Config.published(seed=3, fold=4, temperature=1.0))["digest"] == digests["published"]
+        assert protocols.protocol(replace(experiments.run(), **changes)) == found
+    assert protocols.protocol(Config.published(seed=3, fold=4, temperature=1.0))["digest"] == digests["published"]
     longer, faster = experiments.longer([0])[0], Config.annealed(learning_rate=7e-3)
-    assert len({records.protocol(c)["digest"] for c in (longer, faster, experiments.run())}) == 3
+    assert len({protocols.protocol(c)["digest"] for c in (longer, faster, experiments.run())}) == 3
 
 
 @pytest.mark.parametrize("key", ANNEALED_RATES, ids=str)
 def test_a_rate_changes_the_digest_of_its_own_protocol_alone(key, monkeypatch):
-    before, (means, rho) = records.protocol_digests(), ANNEALED_RATES[key]
+    before, (means, rho) = protocols.digests(), ANNEALED_RATES[key]
     monkeypatch.setitem(ANNEALED_RATES, key, (means / 2, rho))
-    after = records.protocol_digests()
+    after = protocols.digests()
     changed = [title for title in before if after[title] != before[title]]
     assert list(after) == list(before)
     title = f"{key[0]} {key[1]}" + ("" if key[2] is None else f" {key[2]:.4g}")
@@ -695,7 +695,7 @@ COMMITTED = [path for path in sorted(BOOK.glob("*.json")) if json.loads(path.rea
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
 def test_committed_records_are_whole_and_their_metrics_recompute(path):
     stored = records.read(path.parent, path.stem)
-    assert stored.content["protocol"] == records.protocol(stored.config)
+    assert stored.content["protocol"] == protocols.protocol(stored.config)
     for name in SCORED if path in COMMITTED[:8] else ("test",):
         scores, labels = stored.scores(name), None if name == "hybrid" else stored.labels[name]
         logits = stored.logits_of(name)
