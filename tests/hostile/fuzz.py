@@ -15,7 +15,6 @@ import argparse
 import importlib.util
 import multiprocessing
 import os
-import queue
 import resource
 import shutil
 import signal
@@ -26,7 +25,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -221,7 +220,7 @@ class Crew:
 
     def begin(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.at, self.out = context.Array("q", [0, -1]), context.Queue()
+        self.at, self.out = context.Array("q", [0, -1]), context.SimpleQueue()  # a dead process has said all it put
         self.process = context.Process(
             target=work, args=(self.todo, self.seed, self.folder, self.at, self.out), daemon=True
         )
@@ -230,10 +229,11 @@ class Crew:
 
     def results(self) -> Iterator[Any]:
         """What has come since the last time; a process that died gives an Outcome of its case, and another begins."""
-        with suppress(queue.Empty):
-            while (result := self.out.get_nowait()) is not None:
+        while not (self.done or self.out.empty()):
+            if (result := self.out.get()) is None:
+                self.done = True
+            else:
                 yield result
-            self.done = True
         if self.moved[1] != tuple(self.at):
             self.moved = time.monotonic(), tuple(self.at)
         dead = not self.process.is_alive() and self.out.empty()

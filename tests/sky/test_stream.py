@@ -28,13 +28,15 @@ def few_at_once(monkeypatch):
 
 @pytest.fixture
 def command(monkeypatch, bundle, capsys):
-    """`radio-bnn classify` with the toy networks: (exit status, stdout, stderr)."""
+    """`radio-bnn classify` with the toy networks: (exit status, stdout, what stderr says below the bar)."""
     monkeypatch.setattr(stream.stored, "FILE", bundle)
     monkeypatch.setitem(stream.classify.__kwdefaults__, "posteriors", bundle)
 
     def run(*arguments):
         status = cli.main(["classify", *map(str, arguments)])
-        return status, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        said = [line for line in err.splitlines() if line and not line.startswith("classify: ")]
+        return status, out, "".join(f"{line}\n" for line in said)
 
     return run
 
