@@ -26,6 +26,7 @@ from radio_bnn.data.simulate import draw_cutout
 from radio_bnn.evaluation.predictive import predictive_mean
 from radio_bnn.model.inputs import normalise
 from radio_bnn.model.layers import draw_weights
+from radio_bnn.paper.own_galaxies import write_cutout
 from radio_bnn.seeds import generator
 from radio_bnn.sky import posteriors
 from radio_bnn.sky.judgement import judge, predictions
@@ -74,13 +75,10 @@ def rate(times: Times, name: str, galaxies: int) -> float:
 
 def written(folder: Path, n: int) -> list[str]:
     """Paths of n FITS cutouts of simulated galaxies, half of them FRI, half FRII."""
-    from astropy.io import fits
-
-    header, paths = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.0005, "CDELT2": 0.0005}), []
-    for i in range(n):
-        paths.append(str(folder / f"{i:05d}.fits"))
-        fits.PrimaryHDU(draw_cutout((100, 200)[i % 2], seed=i), header).writeto(paths[-1])
-    return paths
+    paths = [folder / f"{i:05d}.fits" for i in range(n)]
+    for i, path in enumerate(paths):
+        write_cutout(draw_cutout((100, 200)[i % 2], seed=i), path)
+    return [str(path) for path in paths]
 
 
 def peer(files: Sequence[str], passes: int) -> torch.Tensor:

@@ -164,13 +164,18 @@ def classify(options: argparse.Namespace) -> int:
 
 
 def _into_a_folder(options: argparse.Namespace, asked: Mapping[str, Any]) -> tuple[int, int]:
-    if options.scheduler is not None:
-        import dask.distributed  # noqa: F401  that it is missing is said first
+    _check_dask(options.scheduler)
     if options.report is not None:
         raise ValueError(f"--report {options.report}: a folder of Parquet files has none; choose another output for it")
     from radio_bnn.sky.partitioned import classify_into
 
     return classify_into(options.output, options.inputs or None, scheduler=options.scheduler, progress=True, **asked)
+
+
+def _check_dask(scheduler: str | None) -> None:
+    """Raise ImportError where a cluster is asked for and dask is missing, first of all."""
+    if scheduler is not None:
+        import dask.distributed  # noqa: F401
 
 
 def add_chapters(commands: argparse._SubParsersAction) -> None:
@@ -228,8 +233,7 @@ def sweep(options: argparse.Namespace) -> None:
     from radio_bnn.paper import experiments
 
     wanted = experiments.queue(options.queue)  # an unknown name is refused before anything slow is imported
-    if options.scheduler:
-        import dask.distributed  # noqa: F401  that it is missing is said first
+    _check_dask(options.scheduler)
     from radio_bnn.files import absolute
     from radio_bnn.runs.records import committed_folder
 

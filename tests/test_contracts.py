@@ -35,7 +35,11 @@ WITHOUT_TORCH = (
     "radio_bnn.evaluation.",
     "radio_bnn.data",
     "radio_bnn.config",
+    "radio_bnn.runs.outstanding",
+    "radio_bnn.runs.protocols",
     "radio_bnn.runs.records",
+    "radio_bnn.runs.sealed",
+    "radio_bnn.pool",
     "radio_bnn.cli",
 )
 

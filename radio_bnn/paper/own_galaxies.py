@@ -34,11 +34,11 @@ def write_cutouts(folder: Path, n: int, *, seed: int = 0) -> list[Path]:
         for k in range(n):
             raw = _draw(kind, np.random.default_rng([seed, KINDS.index(kind), k]), seed + k)
             paths.append(folder / f"{kind.replace(' ', '_')}_{k:02d}.fits")
-            _write(raw, paths[-1])
+            write_cutout(raw, paths[-1])
     raw = simulate.draw_cutout(GALAXIES["FRI"], seed=seed).copy()
     raw[:, : raw.shape[1] // 2] = np.nan
     paths.append(folder / "half_missing_00.fits")
-    _write(raw, paths[-1])
+    write_cutout(raw, paths[-1])
     return paths
 
 
@@ -46,7 +46,8 @@ def _draw(kind: str, rng: np.random.Generator, seed: int) -> np.ndarray:
     return simulate.draw_cutout(GALAXIES[kind], seed=seed) if kind in GALAXIES else FIELDS[kind](rng)
 
 
-def _write(raw: np.ndarray, path: Path) -> None:
+def write_cutout(raw: np.ndarray, path: Path) -> None:
+    """A FITS file of one image, (H, W) in mJy/beam, as FIRST's server sends them: Jy/beam, pixels of 1.8", north up."""
     from astropy.io import fits
 
     header = fits.Header({"BUNIT": "JY/BEAM", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})

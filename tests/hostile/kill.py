@@ -134,15 +134,13 @@ def classify(folder: Path) -> None:
 
 def give(folder: Path, galaxies: int) -> None:
     """So many cutouts and two of the package's networks."""
-    from astropy.io import fits
-
     from radio_bnn.data.simulate import draw_cutout
+    from radio_bnn.paper.own_galaxies import write_cutout
     from radio_bnn.sky import posteriors
 
     folder.mkdir()
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.0005, "CDELT2": 0.0005})
     for k in range(galaxies):
-        fits.PrimaryHDU(draw_cutout(200, seed=k), header).writeto(folder / f"{k:04d}.fits")
+        write_cutout(draw_cutout(200, seed=k), folder / f"{k:04d}.fits")
     (folder / "none.fits").write_text("not a FITS file")
     ours = posteriors.read()
     posteriors.write(posteriors.Ensemble(ours.networks[:2], ours.facts), folder / "networks.npz")
@@ -297,10 +295,11 @@ def look(pid: int, folder: Path, counts: Counter) -> None:
         counts["tracebacks"] += 1
         print(text, file=sys.stderr)
     log.unlink()
-    ours = [path for path in folder.rglob("*") if path.is_file() and "matplotlib" not in path.parts]  # it heals its own
-    for path in [path for path in ours if not whole(path)]:
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    ours = [name for name in found if "matplotlib" not in name.parts]  # that heals its own
+    for name in [name for name in ours if not whole(folder / name)]:
         counts["torn"] += 1
-        print(f"torn: {path.relative_to(folder)}", file=sys.stderr)
+        print(f"torn: {name}", file=sys.stderr)
 
 
 def whole(path: Path) -> bool:
