@@ -18,6 +18,9 @@ else
 unexport RADIO_BNN_DATA
 endif
 
+# A build that fails, by a warning, has written its pages by then.
+.DELETE_ON_ERROR:
+
 .PHONY: help book test nbval nbval-elsewhere data chapters scoreboard bench pdf lint check-book chromium fuzz kill audit clean FORCE
 
 help:
@@ -89,7 +92,7 @@ nbval-elsewhere: $(INSTALLED)
 	env -u RADIO_BNN_DATA RADIO_BNN_OFFLINE=1 RADIO_BNN_CACHE=$(CURDIR)/$(SCRATCH)/elsewhere \
 	  ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 $(NBVAL)
 
-book/_build/html/index.html: $(INSTALLED) FORCE
+book/_build/html/index.html: $(INSTALLED) $(SOURCES) _config.yml _toc.yml
 	@rm -rf book/_build
 	$(BIN)/jupyter-book build book $(BOOK_FLAGS)
 
