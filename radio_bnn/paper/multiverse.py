@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
-from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, VACUOUS, Verdict
+from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, UNDECIDED, VACUOUS, Verdict
 from radio_bnn.paper.contrasts import along, point
 from radio_bnn.paper.evidence import evidence, over_guessing
 from radio_bnn.paper.experiments import COLD, PROTOCOLS, RELEASED, WARM
@@ -58,16 +58,17 @@ class Multiverse:
         return {t: {"": Found(Interval(*v.parts[name][:3]), v.folds) if v.parts else None} for t, v in found.items()}
 
     def agreed(self) -> list[str]:
-        """The claims with the same verdict under every protocol under which they were judged, at least two of them."""
-        return [claim for claim, words in self._judged().items() if len(words) > 1 and len(set(words)) == 1]
+        """The claims with one answer from every protocol that gives any, at least two of them."""
+        return [claim for claim, words in self._answers().items() if len(words) > 1 and len(set(words)) == 1]
 
     def disagreed(self) -> list[str]:
-        """The claims whose verdict depends on the protocol."""
-        return [claim for claim, words in self._judged().items() if len(set(words)) > 1]
+        """The claims whose answer depends on the protocol."""
+        return [claim for claim, words in self._answers().items() if len(set(words)) > 1]
 
-    def _judged(self) -> dict[str, list[str]]:
-        """The verdicts on every claim under the protocols that could judge it."""
-        return {c: [v[c].verdict for v in self.verdicts.values() if was_run(v[c])] for c in CLAIMS}
+    def _answers(self) -> dict[str, list[str]]:
+        """The verdicts on every claim under the protocols that decide it: *undecided* may mean too few folds alone."""
+        answers = {claim: [v[claim] for v in self.verdicts.values() if was_run(v[claim])] for claim in CLAIMS}
+        return {claim: [v.verdict for v in given if v.verdict != UNDECIDED] for claim, given in answers.items()}
 
     def _repr_mimebundle_(self, include=(), exclude=()) -> dict[str, str]:
         stored = {title: {c: asdict(v) for c, v in found.items()} for title, found in self.verdicts.items()}

@@ -71,7 +71,8 @@ def test_conclusions_that_depend_on_the_protocol_are_named():
             c: claims.Verdict(c, verdicts.get(c, UNDECIDED), "", parts if c in verdicts else {}) for c in claims.CLAIMS
         }
 
-    found = Multiverse({"one": of(C3=REPRODUCED, C6=COLLAPSE, C1=REPRODUCED), "two": of(C3=REPRODUCED, C6=REPRODUCED)})
+    one = of(C3=REPRODUCED, C6=COLLAPSE, C1=REPRODUCED, C5=UNDECIDED, C10=UNDECIDED)
+    found = Multiverse({"one": one, "two": of(C3=REPRODUCED, C6=REPRODUCED, C5=UNDECIDED, C10=REPRODUCED)})
     assert found.agreed() == ["C3"] and found.disagreed() == ["C6"]
 
 
