@@ -344,6 +344,11 @@ class Config:
         return cls.annealed(**{"epochs": 3 * cls.annealed().epochs, **changes})
 
     @classmethod
+    def noisy(cls, **changes: Any) -> Config:
+        """As ``annealed`` with the gradient noise of the released code (audit A1), and no other of its slips."""
+        return cls.annealed(**{"kl": "mc_detached", **changes})
+
+    @classmethod
     def sampled(cls, **changes: Any) -> Config:
         """A chain of stochastic-gradient Hamiltonian Monte Carlo that starts at a draw from the prior.
 

@@ -130,6 +130,11 @@ def controls(folds: Iterable[int] = FEW) -> dict[float, Group]:
     return paths(folds, **LABEL_FREE)
 
 
+def noisy(folds: Iterable[int] = FEW) -> dict[float, Group]:
+    """The upward path with the gradient noise of the released code (A1), everything else as in the chapters."""
+    return paths(folds, temperatures=LADDER, kl=Config.noisy().kl)
+
+
 def priors(folds: Iterable[int] = FOLDS) -> dict[str, Group]:
     """``headline`` with each of PRIORS: {prior: runs}."""
     folds = list(folds)
@@ -419,7 +424,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "rivals": lambda: _wanted(rivals()),
     "controlled": lambda: _wanted(controlled()),
     "shift": lambda: _wanted(shifted(), "shift"),
-    "directions": lambda: _wanted([directions(), longer()]),
+    "directions": lambda: _wanted([directions(), longer(), noisy()]),
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
     "objectives": lambda: _wanted(objectives()),
     "augmentations": lambda: _wanted(augmentations()),
@@ -434,6 +439,8 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "cold_posterior": (
         "path",
         "controls",
+        "released",
+        "multiverse",
         "sampling",
         "labellers",
         "protocol",

@@ -7,7 +7,17 @@ from typing import Any
 from radio_bnn.config import ANNEALED_RATES, Config
 from radio_bnn.runs.sealed import sha256_of
 
-PROTOCOLS = ("published", "released", "published_2021", "preview", "converged", "annealed", "longer", "sampled")
+PROTOCOLS = (
+    "published",
+    "released",
+    "published_2021",
+    "preview",
+    "converged",
+    "annealed",
+    "longer",
+    "noisy",
+    "sampled",
+)
 # What may vary within a protocol; every other field belongs to its recipe.
 VARIED = set(
     [
@@ -36,7 +46,7 @@ VARIED = set(
 # Settings that came after the first records: at their default they leave the digest of a recipe as it was.
 LATER = ("cycles", "momentum", "covariance", "labellers", "train_on", "population")
 # What may vary within one protocol alone.
-VARIED_IN = {"annealed": {"path", "estimator"}, "longer": {"path", "estimator"}}
+VARIED_IN = {name: {"path", "estimator"} for name in ("annealed", "longer", "noisy")}
 BY_PRIOR = ("annealed", "longer")  # protocols with learning rates of their own for each method and prior
 
 

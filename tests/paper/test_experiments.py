@@ -1,6 +1,7 @@
 """The plan holds what the book reads: every chapter and measurement, each record once."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -226,6 +227,15 @@ def test_the_worlds_differ_by_their_labellers_and_by_what_is_trained_on_alone():
     }
 
 
+def test_the_noise_of_the_released_gradient_is_all_that_its_path_changes():
+    noisy, plain = experiments.noisy(), experiments.paths(FEW, temperatures=LADDER)
+    assert {t: [config.trained for config in group] for t, group in plain.items()} == {
+        t: [replace(config, kl="auto").trained for config in group] for t, group in noisy.items()
+    }
+    assert {config.kl_estimator for group in noisy.values() for config in group} == {"mc_detached"}
+    assert not any(config.as_released for group in noisy.values() for config in group)
+
+
 SEVERAL = ("vi", experiments.BEST, "categorical")  # variational networks that predict together
 
 
@@ -252,7 +262,8 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         "priors": n * len(experiments.PRIORS),
         "baselines": n * len(experiments.BASELINES),
         "pruning": n,
-        "directions": len(FEW) * (3 * t - 2) + len(FEW),  # two are shared: at the coldest start and at the warmest
+        # Two are shared: the coldest start and the warmest. With them the longer start, and the path with A1's noise.
+        "directions": len(FEW) * (3 * t - 2) + len(FEW) + len(FEW) * len(LADDER),
         "matched": n * len(experiments.MATCHED),
         "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
         "objectives": n * t + (n + len(FEW)) * (t - 2),  # the bounds go up to T = 0.2
