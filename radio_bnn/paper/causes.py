@@ -35,7 +35,8 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     """Every candidate by group and title: its ladder of stored runs, and what T is divided by on the axis."""
     ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
     ways |= {"upward": along(experiments.paths()), "upward, with A1's noise": along(experiments.noisy())}
-    others = {t: make for t, make in experiments.PROTOCOLS.items() if t != experiments.CHAPTERS_OWN}
+    of_the_chapters = {experiments.CHAPTERS_OWN, experiments.ON_FEW}
+    others = {t: make for t, make in experiments.PROTOCOLS.items() if t not in of_the_chapters}
     ways |= {title: along(make().ladder) for title, make in others.items()}
     ways |= {title: along(experiments.newton().get(title, {})) for title in experiments.NEWTON}
     plain = {

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
 from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, UNDECIDED, VACUOUS, Verdict
 from radio_bnn.paper.contrasts import along, point
 from radio_bnn.paper.evidence import evidence, over_guessing
-from radio_bnn.paper.experiments import COLD, PROTOCOLS, RELEASED, WARM
+from radio_bnn.paper.experiments import COLD, ON_FEW, PROTOCOLS, RELEASED, WARM
 from radio_bnn.paper.readings import Found
 
 MIME = "application/vnd.radio-bnn.multiverse"
+LENGTHS = (
+    "first edition",
+    ON_FEW,
+    "three times longer",
+)  # on the same folds, from the shortest training to the longest
 
 
 def judged(claim: str, protocol: str) -> Verdict:
@@ -67,8 +73,32 @@ class Multiverse:
 
     def _answers(self) -> dict[str, list[str]]:
         """The verdicts on every claim under the protocols that decide it: *undecided* may mean too few folds alone."""
-        answers = {claim: [v[claim] for v in self.verdicts.values() if was_run(v[claim])] for claim in CLAIMS}
+        own = [found for title, found in self.verdicts.items() if title != ON_FEW]
+        answers = {claim: [v[claim] for v in own if was_run(v[claim])] for claim in CLAIMS}
         return {claim: [v.verdict for v in given if v.verdict != UNDECIDED] for claim, given in answers.items()}
+
+    def by_length(self) -> dict[str, list[str]]:
+        """The verdicts under LENGTHS on every claim that all of them were run for, {claim: from short to long}."""
+        found = {claim: [self.verdicts[title][claim] for title in LENGTHS] for claim in CLAIMS}
+        return {claim: [v.verdict for v in given] for claim, given in found.items() if all(v.parts for v in given)}
+
+    def changed(self) -> dict[str, list[str]]:
+        """Those of ``by_length`` whose verdict changes with the length of training."""
+        return {claim: words for claim, words in self.by_length().items() if len(set(words)) > 1}
+
+    def apart(self) -> dict[str, bool]:
+        """Whether a number is another with the length of training: two of its intervals under LENGTHS do not meet.
+
+        {"C3: its part": bool, ...} of every number of ``by_length``.
+        """
+        found = {}
+        for claim in self.by_length():
+            of = [self.verdicts[title][claim].parts for title in LENGTHS]
+            for name in [name for name in of[0] if all(name in parts for parts in of)]:
+                intervals = [Interval(*parts[name][:3]) for parts in of]
+                pairs = combinations(intervals, 2)
+                found[f"{claim}: {name}"] = any(max(a.low, b.low) > min(a.high, b.high) for a, b in pairs)
+        return found
 
     def _repr_mimebundle_(self, include=(), exclude=()) -> dict[str, str]:
         stored = {title: {c: asdict(v) for c, v in found.items()} for title, found in self.verdicts.items()}

@@ -58,7 +58,7 @@ def test_what_a_protocol_does_not_run_is_not_run_and_c7_as_released_is_vacuous(s
     table = found.table().splitlines()
     assert len(table) == 2 + len(claims.CLAIMS)
     c7 = next(line for line in table if line.startswith("| C7")).split("|")
-    assert VACUOUS in c7[2] and [cell.strip() for cell in c7[3:7]] == ["not run"] * 4
+    assert VACUOUS in c7[2] and [cell.strip() for cell in c7[3:8]] == ["not run"] * 5
     assert found["as released"]["C7"].verdict == VACUOUS
     assert {found["published"][claim].verdict for claim in ("C2", "C8a", "C8b")} == {UNDECIDED}
     assert found["published"]["C2"].lacking == 0 < found["as released"]["C2"].lacking
@@ -74,6 +74,29 @@ def test_conclusions_that_depend_on_the_protocol_are_named():
     one = of(C3=REPRODUCED, C6=COLLAPSE, C1=REPRODUCED, C5=UNDECIDED, C10=UNDECIDED)
     found = Multiverse({"one": one, "two": of(C3=REPRODUCED, C6=REPRODUCED, C5=UNDECIDED, C10=REPRODUCED)})
     assert found.agreed() == ["C3"] and found.disagreed() == ["C6"]
+
+
+def test_the_length_of_training_is_compared_on_the_same_folds():
+    def of(number, verdict=REPRODUCED):
+        given = claims.Verdict("C3", verdict, "", {"NLL": [number, number - 1, number + 1]}, 3)
+        return {claim: given if claim == "C3" else claims.Verdict(claim, UNDECIDED, "") for claim in claims.CLAIMS}
+
+    short, own, long = multiverse.LENGTHS
+    eight = {experiments.CHAPTERS_OWN: of(0.0, NOT_REPRODUCED)}
+    found = Multiverse({short: of(0.0), own: of(1.0, UNDECIDED), long: of(2.0)} | eight)
+    assert found.by_length() == found.changed() == {"C3": [REPRODUCED, UNDECIDED, REPRODUCED]}
+    assert found.apart() == {"C3: NLL": False}  # they meet at 1
+    assert found.disagreed() == ["C3"]
+    assert Multiverse({short: of(0.0), own: of(1.0), long: of(2.1)}).apart() == {"C3: NLL": True}
+    unlike = {short: of(0.0), own: of(1.0, NOT_REPRODUCED), long: of(2.0)}
+    assert Multiverse({title: of(0.0) for title in multiverse.LENGTHS}).changed() == {}
+    assert Multiverse(unlike).agreed() == ["C3"]  # three folds of the chapters' are no protocol of their own
+
+
+def test_three_folds_of_the_chapters_runs_are_among_their_eight():
+    few, every = experiments.PROTOCOLS[experiments.ON_FEW](), experiments.PROTOCOLS[experiments.CHAPTERS_OWN]()
+    assert few.ladder == {t: group[:3] for t, group in every.ladder.items()}
+    assert few.cold == {prior: group[:3] for prior, group in every.cold.items()}
 
 
 def test_the_table_carries_its_verdicts_for_the_scoreboard(store):
