@@ -15,6 +15,7 @@ from radio_bnn.paper.readings import Found, guesses
 from radio_bnn.runs.records import Run
 
 Ladder = Mapping[float, Runs]
+UPWARD = "upward"  # the chapters' own, against which all others are held
 
 
 class Cause(NamedTuple):
@@ -22,19 +23,22 @@ class Cause(NamedTuple):
 
     ``star``: the T of lowest validation NLL among those that learn, the geometric mean of the folds. ``warmest``: the
     largest T that learns. ``lost``: held-out NLL at T = 1 minus that at T*, nats. ``guesses``: in how many folds T = 1
-    guesses. A temperature learns where the training NLL lies below 0.95 N ln 2; no control is asked.
+    guesses. ``change``: what is lost minus what the reference loses on the same galaxies, nats, below zero where the
+    candidate needs the cold less. A temperature learns where the training NLL lies below 0.95 N ln 2; no control is
+    asked.
     """
 
     star: tuple[float, float, float] | None
     warmest: tuple[float, float, float] | None
     lost: Found | None
     guesses: int
+    change: Found | None = None
 
 
 def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     """Every candidate by group and title: its ladder of stored runs, and what T is divided by on the axis."""
     ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
-    ways |= {"upward": along(experiments.paths()), "upward, with A1's noise": along(experiments.noisy())}
+    ways |= {UPWARD: along(experiments.paths()), "upward, with A1's noise": along(experiments.noisy())}
     of_the_chapters = {experiments.CHAPTERS_OWN, experiments.ON_FEW}
     others = {t: make for t, make in experiments.PROTOCOLS.items() if t not in of_the_chapters}
     ways |= {title: along(make().ladder) for title, make in others.items()}
@@ -51,27 +55,52 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     return found | {"likelihood": curation.likelihoods()}
 
 
-def read(ladder: Ladder, share: int = 1) -> Cause:
+def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cause:
     """The temperatures of a ladder, without those that were never run, on the folds on which all others are stored.
 
-    The axis is T / ``share``. Nothing is read of a ladder that is to reach T = 1 and was not run there.
+    The axis is T / ``share``. Nothing is read of a ladder that is to reach T = 1 and was not run there. ``reference``:
+    the ladder that ``change`` is against.
     """
-    planned = set(ladder)
-    ladder = {t: runs for t, runs in ladder.items() if any(run is not None for run in runs)}
-    if not ladder or experiments.WARM in planned - set(ladder):
-        return Cause(None, None, None, 0)
-    folds = [k for k, runs in enumerate(zip(*ladder.values(), strict=True)) if None not in runs]
-    by_fold = [{t: runs[k] for t, runs in ladder.items()} for k in folds]
-    best = {k: _best(runs) for k, runs in zip(folds, by_fold, strict=True)}
+    by_fold = _by_fold(ladder)
+    best = {k: _best(runs) for k, runs in by_fold.items()}
     stars = [t / share for t in best.values()]
-    warmest = [max((t for t, run in runs.items() if not guesses(run)), default=None) for runs in by_fold]
+    warmest = [max((t for t, run in runs.items() if not guesses(run)), default=None) for runs in by_fold.values()]
     known = [t / share for t in warmest if t is not None]
-    hot = ladder.get(experiments.WARM)
-    if not folds or hot is None:
+    ends = _ends(by_fold)
+    if not ends:
         return Cause(_spread(stars), _spread(known), None, 0)
-    pairs = compare(hot=[hot[k] for k in folds], best=[ladder[best[k]][k] for k in folds])
+    pairs = compare(**_columns(ends, hot="hot", best="best"))
     lost = Found(pairs.estimate("nll", hot=1.0, best=-1.0).interval(), pairs.folds)
-    return Cause(_spread(stars), _spread(known), lost, sum(guesses(hot[k]) for k in folds))
+    change = None if reference is None else _change(ends, _ends(_by_fold(reference)))
+    return Cause(_spread(stars), _spread(known), lost, sum(guesses(hot) for hot, _ in ends.values()), change)
+
+
+def _by_fold(ladder: Ladder) -> dict[int, dict[float, Run]]:
+    """{fold: {T: run}} of the folds on which all temperatures that were run at all are stored."""
+    run = {t: runs for t, runs in ladder.items() if any(one is not None for one in runs)}
+    if not run or experiments.WARM in set(ladder) - set(run):
+        return {}
+    by_fold = enumerate(zip(*run.values(), strict=True))
+    return {k: dict(zip(run, runs, strict=True)) for k, runs in by_fold if None not in runs}
+
+
+def _ends(by_fold: Mapping[int, Mapping[float, Run]]) -> dict[int, tuple[Run, Run]]:
+    """{fold: (its run at T = 1, its run at T*)}; empty without T = 1."""
+    return {k: (runs[experiments.WARM], runs[_best(runs)]) for k, runs in by_fold.items() if experiments.WARM in runs}
+
+
+def _change(ends: Mapping[int, tuple[Run, Run]], others: Mapping[int, tuple[Run, Run]]) -> Found | None:
+    both = [k for k in ends if k in others]
+    if not both:
+        return None
+    columns = _columns({k: ends[k] for k in both}, hot="hot", best="best")
+    columns |= _columns({k: others[k] for k in both}, hot="plain_hot", best="plain_best")
+    pairs = compare(**columns)
+    return Found(pairs.estimate("nll", hot=1.0, best=-1.0, plain_hot=-1.0, plain_best=1.0).interval(), pairs.folds)
+
+
+def _columns(ends: Mapping[int, tuple[Run, Run]], *, hot: str, best: str) -> dict[str, list[Run]]:
+    return dict(zip((hot, best), map(list, zip(*ends.values(), strict=True)), strict=True))
 
 
 def _best(runs: Mapping[float, Run]) -> float:
@@ -87,23 +116,29 @@ def _spread(temperatures: Sequence[float]) -> tuple[float, float, float] | None:
 
 
 def all_read() -> dict[str, dict[str, Cause]]:
-    """``read`` of every candidate, {group: {title: cause}}."""
+    """``read`` of every candidate, {group: {title: cause}}, against the upward path."""
+    plain = along(experiments.paths())
     return {
-        group: {title: read(*candidate) for title, candidate in those.items()} for group, those in candidates().items()
+        group: {title: read(*candidate, None if title == UPWARD else plain) for title, candidate in those.items()}
+        for group, those in candidates().items()
     }
 
 
 def table(found: Mapping[str, Mapping[str, Cause]]) -> str:
     """One row for each candidate, as Markdown."""
-    rows = []
-    for group, those in found.items():
-        for title, cause in those.items():
-            folds = cause.lost.folds if cause.lost else 0
-            lost = tables.unbroken(cause.lost.interval, "+.3f") if cause.lost else NOT_RUN
-            guesses = f"{cause.guesses} of {folds}" if cause.lost else NOT_RUN
-            rows.append([f"{group}: {title}", _said(cause.star), _said(cause.warmest), lost, guesses, folds])
-    columns = ["T*", "largest T that learns", "NLL at T = 1 minus T* [nats]", "T = 1 guesses, folds", "folds"]
-    return tables.markdown(["candidate", *columns], rows)
+    rows = [
+        [f"{group}: {title}", *_cells(title, cause)] for group, those in found.items() for title, cause in those.items()
+    ]
+    columns = ["T*", "largest T that learns", "NLL at T = 1 minus T* [nats]", f"minus that of {UPWARD}"]
+    return tables.markdown(["candidate", *columns, "T = 1 guesses, folds", "folds"], rows)
+
+
+def _cells(title: str, cause: Cause) -> list[object]:
+    folds = cause.lost.folds if cause.lost else 0
+    lost, change = (of and tables.unbroken(of.interval, "+.3f") for of in (cause.lost, cause.change))
+    guesses = f"{cause.guesses} of {folds}" if cause.lost else NOT_RUN
+    change = "–" if title == UPWARD else change or NOT_RUN
+    return [_said(cause.star), _said(cause.warmest), lost or NOT_RUN, change, guesses, folds]
 
 
 def _said(spread: tuple[float, float, float] | None) -> str:

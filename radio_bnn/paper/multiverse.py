@@ -10,10 +10,11 @@ from itertools import combinations
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
 from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, UNDECIDED, VACUOUS, Verdict
-from radio_bnn.paper.contrasts import along, point
+from radio_bnn.paper.contrasts import along, point, stored
 from radio_bnn.paper.evidence import evidence, over_guessing
 from radio_bnn.paper.experiments import COLD, ON_FEW, PROTOCOLS, RELEASED, WARM
 from radio_bnn.paper.readings import Found
+from radio_bnn.runs.records import Diverged
 
 MIME = "application/vnd.radio-bnn.multiverse"
 LENGTHS = (
@@ -101,9 +102,9 @@ class Multiverse:
         return found
 
     def _repr_mimebundle_(self, include=(), exclude=()) -> dict[str, str]:
-        stored = {title: {c: asdict(v) for c, v in found.items()} for title, found in self.verdicts.items()}
+        by_title = {title: {c: asdict(v) for c, v in found.items()} for title, found in self.verdicts.items()}
         table = self.table()
-        return {"text/markdown": table, MIME: json.dumps(stored), "text/plain": table}
+        return {"text/markdown": table, MIME: json.dumps(by_title), "text/plain": table}
 
 
 def multiverse() -> Multiverse:
@@ -124,6 +125,19 @@ def said(verdict: Verdict) -> str:
 
 
 # How far each protocol trains
+
+
+def diverged() -> dict[str, list[int]]:
+    """The trainings that ended because their loss was no longer finite, {protocol, prior, T: folds}."""
+    found: dict[str, list[int]] = {}
+    for title, make in PROTOCOLS.items():
+        plan = make()
+        for group in (*plan.cold.values(), *plan.ladder.values()):
+            folds = [record.config.fold for record in stored(group, Diverged) if record]
+            if folds:
+                prior, t = group[0].prior.replace("_", " "), group[0].temperature
+                found[f"{title}, {prior} prior, T = {t:g}"] = folds
+    return found
 
 
 def reached_table() -> str:

@@ -11,11 +11,12 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
+from radio_bnn.config import Config
 from radio_bnn.inference.reached import whole_objective
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.paper import experiments, tables
 from radio_bnn.runs import execute
-from radio_bnn.runs.records import Posterior, Record, expect_names, find
+from radio_bnn.runs.records import Diverged, Posterior, Record, expect_names, find
 from radio_bnn.seeds import generator
 
 QUANTITIES = ("objective", "nll", "kl")
@@ -47,17 +48,26 @@ def measure(posterior: Posterior) -> Objective:
 
 
 def measured(title: str) -> dict[str, list[float] | None]:
-    """J of every stage of every candidate for ``title``, in nats: {title: [J]}; None where a stage is not stored."""
-    found = {name: [find(c, Objective) for c in stages] for name, stages in experiments.candidates(title).items()}
-    return {
-        name: None if None in stages else [record.content["measured"]["objective"] for record in stages]
-        for name, stages in found.items()
-    }
+    """J of every stage of every candidate for ``title``, in nats: {title: [J]}.
+
+    None where a stage is not stored, infinity where the training of a stage diverged.
+    """
+    return {name: _objectives(stages) for name, stages in experiments.candidates(title).items()}
+
+
+def _objectives(stages: Sequence[Config]) -> list[float] | None:
+    if any(find(config, Diverged) for config in stages):
+        return [math.inf] * len(stages)
+    found = [find(config, Objective) for config in stages]
+    return None if None in found else [record.content["measured"]["objective"] for record in found]
 
 
 def chosen(found: Mapping[str, Sequence[float] | None]) -> str | None:
-    """The rates with the lowest ``total``; None unless every candidate is stored."""
-    return None if None in found.values() else min(found, key=lambda name: total(found[name]))
+    """The rates with the lowest ``total``; None unless every candidate is stored, and where all diverge."""
+    if None in found.values():
+        return None
+    best = min(found, key=lambda name: total(found[name]))
+    return best if math.isfinite(total(found[best])) else None
 
 
 def total(values: Sequence[float]) -> float:
@@ -80,11 +90,15 @@ def table(title: str) -> str:
     ends = sorted({0, len(stages) - 1})
     rows, best = [], chosen(found)
     for name, values in found.items():
-        shown = ["not run" if values is None else f"{values[k]:.0f}" for k in ends]
-        decides = "not run" if values is None else f"{total(values):.2f}"
+        shown = ["not run" if values is None else _said(values[k], ".0f") for k in ends]
+        decides = "not run" if values is None else _said(total(values), ".2f")
         rows.append([f"**{name}**" if name == best else name, *shown, decides])
     header = ["rates of means and log σ", *(f"J at T = {stages[k].temperature:g}" for k in ends), "sum of log J"]
     return tables.markdown(header, rows)
+
+
+def _said(value: float, spec: str) -> str:
+    return f"{value:{spec}}" if math.isfinite(value) else "diverges"
 
 
 def chosen_table() -> str:

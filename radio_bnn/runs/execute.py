@@ -33,7 +33,7 @@ from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import Fit, device_name, fit
 from radio_bnn.progress import say
 from radio_bnn.runs import outstanding, protocols, records
-from radio_bnn.runs.records import SCORED, Posterior, Run, cached_folder, packed, unpacked
+from radio_bnn.runs.records import SCORED, Diverged, Posterior, Run, cached_folder, packed, unpacked
 from radio_bnn.seeds import generator
 
 Parameters = dict[str, torch.Tensor]
@@ -76,16 +76,23 @@ def execute(
 
     ``keep_posterior`` also writes the trained network there, see ``posterior_record``. A checkpoint that is damaged, or
     of other code or data, is not continued: a line says so, and the training starts again. Raises OSError, before the
-    training, for a folder that cannot be written.
+    training, for a folder that cannot be written; FloatingPointError where the training diverges, and leaves a record
+    of that there.
     """
     checkpoint = cached_folder() / "unfinished" / f"{run_id(config.trained)}.pt"
     check_writable(checkpoint.parent, of="set RADIO_BNN_CACHE to a folder that can")
     check_writable(folder, of="name another folder for the records")
     before = start_of(config, device=device, progress=progress)
     started = time.perf_counter()
-    trained, splits, logits = train_and_predict(
-        config, device=device, before=before, checkpoint=checkpoint, progress=progress
-    )
+    try:
+        trained, splits, logits = train_and_predict(
+            config, device=device, before=before, checkpoint=checkpoint, progress=progress
+        )
+    except FloatingPointError as problem:
+        made = described(config, load_data(config), device=device, seconds=time.perf_counter() - started)
+        records.write(Diverged(config.trained, made | {"reason": str(problem)}), folder)
+        checkpoint.unlink(missing_ok=True)
+        raise
     content = made_content(trained, logits, splits)
     seconds = trained.earlier_seconds + time.perf_counter() - started
     made = described(config, splits, device=device, seconds=seconds)

@@ -16,9 +16,13 @@ AS_THEY_COME = 1.5
 
 
 def missing(wanted: Sequence[tuple[Config, str]], folder: Path) -> list[tuple[Config, str]]:
-    """What ``folder`` does not hold of the records ``wanted``, pairs (config, kind): in order, each once."""
+    """What ``folder`` does not hold of the records ``wanted``, pairs (config, kind): in order, each once.
+
+    Nothing is missing of a training of which it holds that it diverged.
+    """
     items = {(records.identity(config, kind), kind): (config, kind) for config, kind in wanted}
-    return [item for (name, kind), item in items.items() if not records.path_of(folder, kind, name).exists()]
+    lacking = [item for (name, kind), item in items.items() if not records.path_of(folder, kind, name).exists()]
+    return [(config, kind) for config, kind in lacking if not records.ended(config, folder)]
 
 
 def untrained(lacking: Sequence[tuple[Config, str]]) -> list[Config]:

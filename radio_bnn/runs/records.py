@@ -171,9 +171,34 @@ class Posterior(Record):
         _check_history(self.content["history"])
 
 
+class Diverged(Record):
+    """A training that ended because its loss was no longer finite: ``content["reason"]`` says when.
+
+    Like a posterior's, its identity is that of the training.
+    """
+
+    kind = "diverged"
+
+    def check(self) -> None:
+        """Raise ValueError or KeyError unless it says when and has no arrays."""
+        if not isinstance(self.content["reason"], str) or not self.content["reason"]:
+            raise ValueError(f"reason={self.content['reason']!r} must say in which epoch the training ended")
+        expect_names(self.arrays, ())
+
+
 def identity(config: Config, kind: str) -> str:
-    """The name of the files of a record of this kind: of a posterior that of the training, else that of the run."""
-    return run_id(config.trained if kind == Posterior.kind else config)
+    """The name of the files of a record of this kind: of what is of a training that of the training, else the run's."""
+    return run_id(config.trained if kind in (Posterior.kind, Diverged.kind) else config)
+
+
+def ended(config: Config, folder: Path) -> bool:
+    """Whether ``folder`` says that the training of ``config`` diverged, or one that it starts from."""
+    stage: Config | None = config
+    while stage is not None:
+        if path_of(folder, Diverged.kind, identity(stage, Diverged.kind)).exists():
+            return True
+        stage = stage.previous
+    return False
 
 
 # Where

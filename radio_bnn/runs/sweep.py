@@ -16,7 +16,7 @@ from radio_bnn.pool import Job
 from radio_bnn.progress import bar
 from radio_bnn.runs import outstanding, records
 from radio_bnn.runs.execute import check_unchanged, execute, find_data
-from radio_bnn.runs.records import Posterior, Record, Run, cached_folder
+from radio_bnn.runs.records import Diverged, Posterior, Record, Run, cached_folder
 
 Item = tuple[Config, str]
 Measure = Callable[[Posterior], Record]
@@ -38,7 +38,8 @@ def run_queue(
     this machine, or the workers of a running dask ``scheduler`` (its address); a job uses one thread. A record is
     written as soon as it is made, and a worker keeps checkpoints and finished runs in its own cache: what was killed
     continues at the next call. A process that is killed is replaced and its job tried once more; an interrupt ends
-    them all. Raises, before the first run, ValueError for a kind that nothing measures, OSError for a folder that
+    them all. A training that diverges ends its path: that is stored, returned as a pair (config, "diverged"), and not
+    tried again. Raises, before the first run, ValueError for a kind that nothing measures, OSError for a folder that
     cannot be written, whatever ``find_data`` raises; NoRoomError at once when a disk is full; RuntimeError, naming
     them, after all others are done, if some failed.
     """
@@ -124,13 +125,19 @@ def _clean(folder: Path, **options: float) -> None:
 def train(chain: Sequence[tuple[dict[str, Any], bool]]) -> list[Record]:
     """The runs of a chain, pairs (values of the Config, whether to keep its posterior), and their posteriors.
 
-    Each is taken from the worker's cache, or trained on one thread; later ones may start where earlier ones ended.
+    Each is taken from the worker's cache, or trained on one thread; later ones may start where earlier ones ended. One
+    that diverges is the last, and that it did is all that there is of it.
     """
     made = []
     for values, keep_posterior in chain:
         config, kinds = Config.from_dict(values), (Run, Posterior) if keep_posterior else (Run,)
         if any(records.find(config, kind, [cached_folder()]) is None for kind in kinds):
-            execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
+            try:
+                execute(config, cached_folder(), keep_posterior=keep_posterior, device="cpu", progress=False)
+            except FloatingPointError:
+                if (ended := records.find(config, Diverged, [cached_folder()])) is None:
+                    raise  # an earlier stage, which the chain does not hold
+                return [*made, ended]
         made += [records.find(config, kind, [cached_folder()]) for kind in kinds]
     return made
 
@@ -173,10 +180,10 @@ def _measurements(lacking: Sequence[Item], measures: Mapping[str, Measure]) -> l
 
 
 def _store(made: Sequence[Record], lacking: Sequence[Item], folder: Path) -> list[Item]:
-    """Write what was lacking into ``folder``, and a posterior into the cache; return what was lacking."""
+    """Write what was lacking into ``folder``, and what diverged, and a posterior into the cache; return the former."""
     wanted, written = {(records.identity(config, kind), kind) for config, kind in lacking}, []
     for record in made:
-        if (record.identity, record.kind) in wanted:
+        if (record.identity, record.kind) in wanted or record.kind == Diverged.kind:
             records.write(record, folder)
             written.append((record.config, record.kind))
         if record.kind == Posterior.kind and not records.at_hand(record.config, record.kind):

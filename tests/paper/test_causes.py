@@ -34,9 +34,22 @@ def test_temperatures_are_shared_out_among_labellers_and_a_gap_leaves_its_fold_o
     assert causes.read(never) == causes.read(whole)
     short = {t: runs for t, runs in whole.items() if t != 1.0}
     assert causes.read(short).star == pytest.approx((0.1, 0.1, 0.1)) and causes.read(short).lost is None
-    assert causes.read(short | {1.0: [None] * 8}) == (None, None, None, 0)
+    assert causes.read(short | {1.0: [None] * 8}) == (None, None, None, 0, None)
     nothing = causes.read({t: [None] * 8 for t in whole})
-    assert nothing == (None, None, None, 0)
+    assert nothing == (None, None, None, 0, None)
+
+
+def test_what_a_candidate_changes_is_its_loss_minus_that_of_the_reference_on_the_same_folds(store):
+    reference = ladder(store, {0.1: LEARNT | {"evidence_for_truth": 3.0}, 1.0: dict(STUCK)})
+    better = ladder(store, {0.1: LEARNT | {"evidence_for_truth": 3.0}, 1.0: dict(LEARNT)}, range(3), prior="laplace")
+    assert causes.read(reference, reference=reference).change.interval == pytest.approx((0, 0, 0), abs=1e-12)
+    found = causes.read(better, reference=reference)
+    on_three = causes.read({t: runs[:3] for t, runs in reference.items()})
+    assert found.change.folds == 3 and found.change.interval.high < 0
+    assert found.change.interval.value == pytest.approx(found.lost.interval.value - on_three.lost.interval.value)
+    shifted = {t: [None] * 3 + runs[3:] for t, runs in reference.items()}
+    assert causes.read(better, reference=shifted).change is None  # no fold in common
+    assert causes.read(better).change is None
 
 
 def test_where_nothing_learns_the_best_of_all_is_taken_and_no_temperature_learns(store):

@@ -5,9 +5,11 @@ import json
 import pytest
 from synthetic import LEARNT, STUCK, controlled, fill
 
+from radio_bnn.config import run_id
 from radio_bnn.paper import claims, evidence, experiments, multiverse
 from radio_bnn.paper.claims import COLLAPSE, GUESSES, NOT_REPRODUCED, REPRODUCED, UNDECIDED, VACUOUS
 from radio_bnn.paper.multiverse import Multiverse, judged
+from radio_bnn.runs.records import Diverged
 
 TWO = ("as released", "published")
 
@@ -110,6 +112,14 @@ def test_the_table_carries_its_verdicts_for_the_scoreboard(store):
 def test_as_released_the_second_moment_ranks_where_the_mathematics_asks_for_the_fisher_information():
     assert evidence._fisher("as released") == "released_fisher"
     assert {evidence._fisher(p) for p in experiments.PROTOCOLS if p != "as released"} == {"fisher"}
+
+
+def test_trainings_that_diverged_are_named_with_their_folds(store):
+    assert multiverse.diverged() == {}
+    sparse = experiments.PROTOCOLS["three times longer"]().cold[experiments.SPARSE]
+    for config in sparse[1:]:
+        store[run_id(config), "diverged"] = Diverged(config, {"reason": "in epoch 3"})
+    assert multiverse.diverged() == {"three times longer, laplace mixture prior, T = 0.01": [1, 2]}
 
 
 def test_how_far_each_protocol_trains_is_read_from_its_runs(store):

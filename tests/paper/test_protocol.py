@@ -84,6 +84,21 @@ def test_an_objective_is_of_the_run_that_was_asked_for_and_finite():
         protocol.Objective(config, {"measured": {"objective": 1.0, "nll": 2.0}}).check()
 
 
+def test_a_candidate_that_diverges_is_not_chosen_and_the_table_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "committed_folder", lambda: tmp_path)
+    monkeypatch.setattr(records, "cached_folder", lambda: tmp_path / "none")
+    (bad, *_), *others = experiments.candidates("laplace").values()
+    records.write(records.Diverged(bad.trained, {"reason": "in epoch 3"}), tmp_path)
+    assert protocol.chosen(protocol.measured("laplace")) is None  # the others are not run
+    for k, [config] in enumerate(others):
+        records.write(protocol.Objective(config, {"measured": {"objective": 5.0 - k, "nll": 1.0, "kl": 1.0}}), tmp_path)
+    assert protocol.measured("laplace")["8e-3, 0.1"] == [math.inf]
+    assert protocol.chosen(protocol.measured("laplace")) == list(experiments.RATES)[-1]
+    row = next(line for line in protocol.table("laplace").splitlines() if line.startswith("| 8e-3, 0.1"))
+    assert row.count("diverges") == 2
+    assert protocol.chosen({"a": [math.inf], "b": [math.inf]}) is None
+
+
 def test_the_table_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "committed_folder", lambda: tmp_path)
     monkeypatch.setattr(records, "cached_folder", lambda: tmp_path)

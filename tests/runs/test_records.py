@@ -691,6 +691,26 @@ def test_records_know_no_torch():
     assert out.stdout.strip() == "False"
 
 
+def test_nothing_is_missing_of_a_training_that_diverged_nor_of_one_that_starts_from_it(tmp_path):
+    first = Config.annealed(samples=50)
+    later = replace(first, temperature=1.0, path=(0.01, 0.1))
+    wanted = [(first, "run"), (later, "run"), (replace(first, samples=7), "pruning"), (replace(first, seed=1), "run")]
+    assert outstanding.missing(wanted, tmp_path) == wanted
+    records.write(records.Diverged(first.trained, {"reason": "the loss is not finite in epoch 3"}), tmp_path)
+    assert outstanding.missing(wanted, tmp_path) == wanted[3:]
+    assert records.ended(later, tmp_path) and not records.ended(wanted[3][0], tmp_path)
+    assert records.read(tmp_path, run_id(first.trained), records.Diverged).content["reason"].endswith("epoch 3")
+
+
+@pytest.mark.parametrize("reason", ["", 3, None])
+def test_a_training_that_diverged_says_when(reason, tmp_path):
+    with pytest.raises(ValueError, match="must say in which epoch"):
+        records.write(records.Diverged(Config(), {"reason": reason}), tmp_path)
+    with pytest.raises(ValueError, match="it holds a, which does not belong there"):
+        records.write(records.Diverged(Config(), {"reason": "x"}, {"a": np.zeros(1)}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 COMMITTED = [path for path in sorted(BOOK.glob("*.json")) if json.loads(path.read_text()).get("kind") == "run"]
 
 

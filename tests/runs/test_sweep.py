@@ -16,7 +16,7 @@ from radio_bnn.paper import protocol
 from radio_bnn.paper.protocol import Objective
 from radio_bnn.pool import WorkerKilledError
 from radio_bnn.runs import records, sweep
-from radio_bnn.runs.records import Posterior, Run
+from radio_bnn.runs.records import Diverged, Posterior, Run
 
 SHORT = Config.preview(data="simulated", simulated_galaxies=100, epochs=1, samples=2)
 QUEUE = [(replace(SHORT, seed=seed), "run") for seed in range(4)]
@@ -87,11 +87,28 @@ def test_what_is_stored_is_not_run_again(cache, tmp_path, monkeypatch):
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == stamps
 
 
-def test_a_failing_run_is_named_and_the_others_are_stored(cache, tmp_path):
-    bad = replace(SHORT, learning_rate=1e30, estimator="shared", epochs=2)
-    with pytest.raises(RuntimeError, match=rf"1 of 2 failed.*{run_id(bad)}.*not finite"):
-        sweep.run_queue([(bad, "run"), (SHORT, "run")], tmp_path / "out", progress=False)
-    assert list(runs(tmp_path / "out")) == [run_id(SHORT)]
+def test_a_training_that_diverges_is_stored_ends_its_path_and_is_not_tried_again(cache, tmp_path):
+    bad, out = replace(SHORT, learning_rate=1e30, estimator="shared", epochs=2), tmp_path / "out"
+    warmer = replace(bad, temperature=0.1, path=(bad.temperature,))
+    wanted = [(warmer, "run"), (bad, "run"), (SHORT, "run"), (bad, "objective")]
+    made = sweep.run_queue(wanted, out, MEASURES, workers=2, progress=False)
+    assert set(made) == {(SHORT, "run"), (bad.trained, "diverged")}
+    assert list(runs(out)) == [run_id(SHORT)]
+    found = records.read(out, run_id(bad.trained), Diverged)
+    assert "not finite in epoch" in found.content["reason"] and found.content["provenance"]["wall_seconds"] >= 0
+    assert sweep.run_queue(wanted, out, MEASURES, progress=False) == []
+    assert not list((cache / "results" / "unfinished").glob("*.pt"))
+
+
+def test_an_earlier_stage_that_diverges_outside_the_chain_is_a_failure(cache, monkeypatch):
+    stage = replace(SHORT, temperature=0.1, path=(SHORT.temperature,))
+
+    def diverge(config, folder, **options):
+        raise FloatingPointError("the loss is not finite in epoch 1")
+
+    monkeypatch.setattr(sweep, "execute", diverge)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        sweep.train([(stage.to_dict(), False)])
 
 
 def test_a_run_is_trained_once_for_all_that_is_measured_on_it(cache, tmp_path, monkeypatch):
