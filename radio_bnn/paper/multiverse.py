@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
+import numpy as np
+
 from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import claims, prose, tables
 from radio_bnn.paper.claims import CLAIMS, NOT_TESTED, UNDECIDED, VACUOUS, Verdict
-from radio_bnn.paper.contrasts import along, point, stored
+from radio_bnn.paper.contrasts import along, compare, point, shared, stored
 from radio_bnn.paper.evidence import evidence, over_guessing
-from radio_bnn.paper.experiments import COLD, ON_FEW, PROTOCOLS, RELEASED, WARM
+from radio_bnn.paper.experiments import COLD, ON_FEW, PROTOCOLS, RELEASED, SPARSE, WARM
 from radio_bnn.paper.readings import Found
-from radio_bnn.runs.records import Diverged
+from radio_bnn.runs.records import Diverged, Run
 
 MIME = "application/vnd.radio-bnn.multiverse"
 LENGTHS = (
@@ -79,9 +81,10 @@ class Multiverse:
         return {claim: [v.verdict for v in given if v.verdict != UNDECIDED] for claim, given in answers.items()}
 
     def by_length(self) -> dict[str, list[str]]:
-        """The verdicts under LENGTHS on every claim that all of them were run for, {claim: from short to long}."""
+        """The verdicts under LENGTHS on every claim that all of them have on as many folds, {claim: short to long}."""
         found = {claim: [self.verdicts[title][claim] for title in LENGTHS] for claim in CLAIMS}
-        return {claim: [v.verdict for v in given] for claim, given in found.items() if all(v.parts for v in given)}
+        whole = {c: given for c, given in found.items() if all(v.parts for v in given)}
+        return {c: [v.verdict for v in given] for c, given in whole.items() if len({v.folds for v in given}) == 1}
 
     def changed(self) -> dict[str, list[str]]:
         """Those of ``by_length`` whose verdict changes with the length of training."""
@@ -110,6 +113,27 @@ class Multiverse:
 def multiverse() -> Multiverse:
     """Every claim under every one of PROTOCOLS."""
     return Multiverse({title: {claim: judged(claim, title) for claim in CLAIMS} for title in PROTOCOLS})
+
+
+def spoken(found: Multiverse) -> dict[str, str | int]:
+    """What the chapter says of them in words and counts, by name."""
+    ids = {"agreed": found.agreed(), "disagreed": found.disagreed(), "by_length": [*found.by_length()]}
+    ids["apart"] = [name for name, differs in found.apart().items() if differs]
+    gone = diverged()
+    changed = [f"{claim} ({', '.join(words)})" for claim, words in found.changed().items()]
+    ended = [f"{title}: folds {', '.join(map(str, folds))}" for title, folds in gone.items()]
+    return {
+        **{name: ", ".join(those) or "none" for name, those in ids.items()},
+        **{f"n_{name}": len(those) for name, those in ids.items()},
+        "n_numbers": len(found.apart()),
+        "changed": "; ".join(changed) or "none",
+        "n_released": sum(bool(verdict.parts) for verdict in found[RELEASED].values()),
+        "n_diverged": sum(map(len, gone.values())),
+        "diverged": "; ".join(ended) or "none",
+        "c6_released": f"*{found[RELEASED]['C6'].verdict}*",
+        "c6_published": f"*{found['published']['C6'].verdict}*",
+        **further(),
+    }
 
 
 def was_run(verdict: Verdict) -> bool:
@@ -141,21 +165,41 @@ def diverged() -> dict[str, list[int]]:
 
 
 def reached_table() -> str:
-    """How far each protocol trains with the Gaussian prior, mean and range of its folds, as Markdown.
+    """How far each protocol trains, mean and range of its folds, as Markdown.
 
-    Epochs and objective J, both at T = 0.01; training NLL over N ln 2 at T = 0.01 and 1; held-out NLL at T = 0.01.
+    Epochs and objective J, both at T = 0.01, J also with the Laplace mixture; training NLL over N ln 2 at T = 0.01 and
+    1; held-out NLL at T = 0.01, the last three with the Gaussian prior.
     """
     rows = []
     for title, make in PROTOCOLS.items():
-        ladder = along(make().ladder)
+        plan = make()
+        ladder = along(plan.ladder)
         cold, warm = ([run for run in ladder[t] if run] for t in (COLD, WARM))
-        epochs = str(make().ladder[COLD][0].epochs)
+        epochs = str(plan.ladder[COLD][0].epochs)
         if not cold:
-            rows.append([title, epochs, *[prose.NOT_RUN] * 4, "0"])
+            rows.append([title, epochs, *[prose.NOT_RUN] * 5, "0"])
             continue
         misfit = [tables.span([over_guessing(run) for run in runs], ".2f") for runs in (cold, warm)]
         held = f"{point(cold, 'nll').interval:.3f}"
-        objective = tables.span([run.content["reached"]["objective"] for run in cold], ".0f")
-        rows.append([title, epochs, objective, *misfit, held, str(len(cold))])
-    header = ["protocol", "epochs", "J [nats]", "training NLL / (N ln 2)", "the same at T = 1", "held-out NLL", "folds"]
-    return tables.markdown(header, rows)
+        sparse = tables.span([_objective(run) for run in stored(plan.cold.get(SPARSE, [])) if run], ",.0f")
+        objective = tables.span([_objective(run) for run in cold], ",.0f")
+        rows.append([title, epochs, objective, sparse, *misfit, held, str(len(cold))])
+    columns = ["J [nats]", "J, Laplace mixture [nats]", "training NLL / (N ln 2)", "the same at T = 1", "held-out NLL"]
+    return tables.markdown(["protocol", "epochs", *columns, "folds"], rows)
+
+
+def further() -> dict[str, str]:
+    """What the longest of LENGTHS changes against the shortest at T = 0.01, on the folds of both, in words.
+
+    "short" and "long" the objective in nats, the mean of the folds; "held" the change of the held-out NLL in nats.
+    """
+    names = dict(zip(("short", "long"), (LENGTHS[0], LENGTHS[-1]), strict=True))
+    runs = dict(zip(names, shared(*(stored(PROTOCOLS[title]().ladder[COLD]) for title in names.values())), strict=True))
+    if not runs["long"]:
+        return dict.fromkeys((*runs, "held"), prose.NOT_RUN)
+    reached = {name: f"{np.mean([_objective(run) for run in group]):.0f}" for name, group in runs.items()}
+    return reached | {"held": f"{compare(**runs).interval('nll', long=1.0, short=-1.0):+.3f}"}
+
+
+def _objective(run: Run) -> float:
+    return run.content["reached"]["objective"]

@@ -92,6 +92,8 @@ def test_the_length_of_training_is_compared_on_the_same_folds():
     assert Multiverse({short: of(0.0), own: of(1.0), long: of(2.1)}).apart() == {"C3: NLL": True}
     unlike = {short: of(0.0), own: of(1.0, NOT_REPRODUCED), long: of(2.0)}
     assert Multiverse({title: of(0.0) for title in multiverse.LENGTHS}).changed() == {}
+    fewer = claims.Verdict("C3", UNDECIDED, "", {"NLL": [0.0, -1.0, 1.0]}, 1)
+    assert Multiverse({short: of(0.0), own: of(0.0), long: of(0.0) | {"C3": fewer}}).by_length() == {}
     assert Multiverse(unlike).agreed() == ["C3"]  # three folds of the chapters' are no protocol of their own
 
 
@@ -114,6 +116,19 @@ def test_as_released_the_second_moment_ranks_where_the_mathematics_asks_for_the_
     assert {evidence._fisher(p) for p in experiments.PROTOCOLS if p != "as released"} == {"fisher"}
 
 
+def test_what_is_said_of_them_counts_what_it_names(store):
+    heated(store, "as released", LEARNT, STUCK)
+    heated(store, "published", LEARNT, STUCK)
+    sparse = experiments.PROTOCOLS["three times longer"]().cold[experiments.SPARSE]
+    store[run_id(sparse[2]), "diverged"] = Diverged(sparse[2], {"reason": "in epoch 3"})
+    said = multiverse.spoken(multiverse.multiverse())
+    assert said["agreed"].split(", ") == ["C6"] and said["n_agreed"] == 1 and said["disagreed"] == "none"
+    assert said["c6_released"] == f"*{COLLAPSE}*" == said["c6_published"]
+    assert said["n_diverged"] == 1 and said["diverged"].endswith("T = 0.01: folds 2")
+    assert said["n_released"] == sum(bool(judged(claim, "as released").parts) for claim in claims.CLAIMS)
+    assert (said["n_numbers"], said["changed"], said["held"]) == (0, "none", "not run")
+
+
 def test_trainings_that_diverged_are_named_with_their_folds(store):
     assert multiverse.diverged() == {}
     sparse = experiments.PROTOCOLS["three times longer"]().cold[experiments.SPARSE]
@@ -126,6 +141,16 @@ def test_how_far_each_protocol_trains_is_read_from_its_runs(store):
     heated(store, "first edition", LEARNT | {"objective": 250.0}, STUCK)
     row = next(line for line in multiverse.reached_table().splitlines() if line.startswith("| first edition"))
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
-    assert cells[:2] == ["100", "250 (250 to 250)"] and cells[2].startswith("0.12") and cells[3].startswith("1.00")
-    assert cells[-1] == "3"
-    assert multiverse.reached_table().count("not run") == 4 * (len(experiments.PROTOCOLS) - 1)
+    assert cells[:3] == ["100", "250 (250 to 250)", "not run"]
+    assert cells[3].startswith("0.12") and cells[4].startswith("1.00") and cells[-1] == "3"
+    assert multiverse.reached_table().count("not run") == 5 * (len(experiments.PROTOCOLS) - 1) + 1
+    fill(store, experiments.PROTOCOLS["first edition"]().cold[experiments.SPARSE], **LEARNT | {"objective": 3000.0})
+    assert "| 3,000 (3,000 to 3,000) |" in multiverse.reached_table()
+
+
+def test_what_the_longest_training_changes_is_read_on_the_folds_of_both(store):
+    assert set(multiverse.further().values()) == {"not run"}
+    short, _, long = multiverse.LENGTHS
+    fill(store, experiments.PROTOCOLS[short]().ladder[experiments.COLD], **LEARNT | {"objective": 250.0})
+    fill(store, experiments.PROTOCOLS[long]().ladder[experiments.COLD], **LEARNT | {"objective": 80.0})
+    assert multiverse.further() == {"short": "250", "long": "80", "held": "+0.000 [+0.000, +0.000]"}
