@@ -122,7 +122,8 @@ def test_what_is_said_of_them_counts_what_it_names(store):
     sparse = experiments.PROTOCOLS["three times longer"]().cold[experiments.SPARSE]
     store[run_id(sparse[2]), "diverged"] = Diverged(sparse[2], {"reason": "in epoch 3"})
     said = multiverse.spoken(multiverse.multiverse())
-    assert said["agreed"].split(", ") == ["C6"] and said["n_agreed"] == 1 and said["disagreed"] == "none"
+    agreed = said["agreed"].split(", ")
+    assert "C6" in agreed and len(agreed) == said["n_agreed"] and said["disagreed"] == "none"
     assert said["c6_released"] == f"*{COLLAPSE}*" == said["c6_published"]
     assert said["n_diverged"] == 1 and said["diverged"].endswith("T = 0.01: folds 2")
     assert said["n_released"] == sum(bool(judged(claim, "as released").parts) for claim in claims.CLAIMS)
