@@ -91,6 +91,11 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "student_t", None): (4e-3, 0.1),
     ("vi", "laplace", 0.1 / math.sqrt(2)): (8e-3, 0.1),
     ("vi", "gaussian", math.sqrt(1.5)): (4e-3, 0.03),
+    ("vi", "gaussian", 0.03): (8e-3, 0.1),
+    ("vi", "gaussian", 0.3): (8e-3, 0.1),
+    ("vi", "gaussian_fan_in", 0.5): (8e-3, 0.1),
+    ("vi", "gaussian_fan_in", None): (8e-3, 0.1),
+    ("vi", "gaussian_fan_in", 2.0): (8e-3, 0.1),
     ("map", "gaussian", None): (8e-3, 0.1),
     ("dropout", "gaussian", None): (2e-3, 0.1),
 }
