@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from radio_bnn.config import TRAINED_AS, UNUSED
 from radio_bnn.files import CHECKOUT, replacing
 from radio_bnn.paper import claims, tables
 from radio_bnn.runs import protocols
@@ -78,8 +79,8 @@ def page(known: Mapping[str, Entries], dates: Mapping[str, str], records: Sequen
 def _follows(record: Record, part: str, name: str, digest: str) -> bool:
     """Whether a rule or protocol of a part of the register judges or makes a record."""
     judged = record.likelihood == YOUNGER.get(name, record.likelihood)
-    of_part = {"rules": judged, "variants": record.name in AT_TWO_TEMPERATURES, "protocols": record.digest == digest}
-    return of_part[part]
+    same = record.digest == digest and record.title in ("", name)
+    return {"rules": judged, "variants": record.name in AT_TWO_TEMPERATURES, "protocols": same}[part]
 
 
 def _at(commit: str, dates: Mapping[str, str]) -> str:
@@ -87,12 +88,17 @@ def _at(commit: str, dates: Mapping[str, str]) -> str:
 
 
 class Record(NamedTuple):
-    """The name and digest of a stored run's protocol, the commit of the code that made it, and its likelihood."""
+    """The name and digest of a stored run's protocol, the commit of the code that made it, and its likelihood.
+
+    ``title``: what the protocol is called for its method and prior, empty where it has the same rates for all: two of
+    these may have one digest.
+    """
 
     name: str
     digest: str
     commit: str
     likelihood: str = "categorical"
+    title: str = ""
 
 
 def stored(folder: Path) -> list[Record]:
@@ -103,10 +109,19 @@ def stored(folder: Path) -> list[Record]:
             *(of["protocol"][k] for k in ("name", "digest")),
             _commit(of["provenance"]["commit"]),
             of["config"]["likelihood"],
+            _title(of["protocol"]["name"], of["config"]),
         )
         for of in found
         if of.get("kind") == "run"
     ]
+
+
+def _title(name: str, config: Mapping[str, Any]) -> str:
+    if name not in protocols.BY_PRIOR:
+        return ""
+    method = TRAINED_AS.get(config["method"], config["method"])
+    prior = "gaussian" if "prior" in UNUSED[method] else config["prior"]
+    return protocols.title(name, method, prior, config["prior_scale"])
 
 
 def _commit(described: str) -> str:

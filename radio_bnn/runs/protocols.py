@@ -68,9 +68,13 @@ def digests() -> dict[str, str]:
     for name in BY_PRIOR:
         for method, prior, scale in ANNEALED_RATES:
             config = getattr(Config, name)(method=method, prior=prior, prior_scale=scale)
-            title = f"{name} {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
-            found[title] = _digest(_recipe(config, name))
+            found[title(name, method, prior, scale)] = _digest(_recipe(config, name))
     return found
+
+
+def title(name: str, method: str, prior: str, scale: float | None) -> str:
+    """What a protocol BY_PRIOR is called for one of ANNEALED_RATES: "annealed vi laplace 0.07071"."""
+    return f"{name} {method} {prior}" + ("" if scale is None else f" {scale:.4g}")
 
 
 def _reference(name: str, config: Config) -> Config:

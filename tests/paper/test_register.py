@@ -105,6 +105,20 @@ def test_the_page_says_the_first_record_after_each_rule_and_protocol():
     assert [line[3] for line in lines] == [*(f"`{c}`, {when[c]}" for c in "bbddc"), "none is stored"]
 
 
+def test_of_two_priors_with_the_same_rates_each_has_its_own_first_record():
+    known = {"protocols": {f"own vi {prior}": [{"digest": "p", "commit": "a"}] for prior in ("gaussian", "laplace")}}
+    when = {"a": "2026-01-01 00:00", "b": "2026-01-02 00:00"}
+    made = [register.Record("own", "p", "b", title="own vi laplace")]
+    gaussian, laplace = register.page(known, when, made).splitlines()[2:]
+    assert "none is stored" in gaussian and "`b`" in laplace
+
+
+def test_every_record_of_a_protocol_by_prior_has_a_title_of_the_register(registered):
+    titles = {r.title for r in register.stored(CHECKOUT / "book" / "results")} - {""}
+    assert {"annealed vi gaussian", "annealed map gaussian", "annealed dropout gaussian"} <= titles
+    assert titles <= set(registered["protocols"])
+
+
 def test_every_first_record_on_the_page_is_younger_than_what_it_follows():
     """By the dates that the page shows, which is what its reader can see."""
     text = (CHECKOUT / "book" / "_generated" / "register.md").read_text()
@@ -116,7 +130,7 @@ def test_every_first_record_on_the_page_is_younger_than_what_it_follows():
 def test_a_record_names_its_commit_however_it_was_described(tmp_path):
     for name, commit in {"a": "29d1e642c07b", "b": "v0.1-14-g29d1e642c07b-dirty"}.items():
         of = {"kind": "run", "protocol": {"name": "own", "digest": "p"}, "provenance": {"commit": commit}}
-        of["config"] = {"likelihood": "categorical"}
+        of["config"] = {"likelihood": "categorical", "method": "vi", "prior": "gaussian", "prior_scale": None}
         (tmp_path / f"{name}.json").write_text(json.dumps(of))
     (tmp_path / "first_edition.json").write_text("{}")
     assert register.stored(tmp_path) == [register.Record("own", "p", "29d1e642c07b")] * 2
