@@ -125,20 +125,24 @@ def all_read() -> dict[str, dict[str, Cause]]:
 
 
 def table(found: Mapping[str, Mapping[str, Cause]]) -> str:
-    """One row for each candidate, as Markdown."""
+    """One row for each candidate, as Markdown; with ``change`` where the upward path is one of them."""
+    against = any(UPWARD in those for those in found.values())
     rows = [
-        [f"{group}: {title}", *_cells(title, cause)] for group, those in found.items() for title, cause in those.items()
+        [f"{group}: {title}", *_cells(title, cause, against)]
+        for group, those in found.items()
+        for title, cause in those.items()
     ]
-    columns = ["T*", "largest T that learns", "NLL at T = 1 minus T* [nats]", f"minus that of {UPWARD}"]
+    columns = ["T*", "largest T that learns", "NLL at T = 1 minus T* [nats]"]
+    columns += [f"minus that of {UPWARD}"] if against else []
     return tables.markdown(["candidate", *columns, "T = 1 guesses, folds", "folds"], rows)
 
 
-def _cells(title: str, cause: Cause) -> list[object]:
+def _cells(title: str, cause: Cause, against: bool) -> list[object]:
     folds = cause.lost.folds if cause.lost else 0
     lost, change = (of and tables.unbroken(of.interval, "+.3f") for of in (cause.lost, cause.change))
     guesses = f"{cause.guesses} of {folds}" if cause.lost else NOT_RUN
-    change = "–" if title == UPWARD else change or NOT_RUN
-    return [_said(cause.star), _said(cause.warmest), lost or NOT_RUN, change, guesses, folds]
+    change = ["–" if title == UPWARD else change or NOT_RUN] if against else []
+    return [_said(cause.star), _said(cause.warmest), lost or NOT_RUN, *change, guesses, folds]
 
 
 def _said(spread: tuple[float, float, float] | None) -> str:

@@ -62,7 +62,9 @@ def test_every_candidate_has_a_row_in_table_and_figure_run_or_not(store):
     found = causes.all_read()
     titles = [title for those in found.values() for title in those]
     assert len(titles) == len(set(titles)) and {"upward", "chains", "PAC²", "10 labellers"} <= set(titles)
-    lines = causes.table(found).splitlines()[2:]
+    header, _, *lines = causes.table(found).splitlines()
+    assert "minus that of upward" in header
+    assert "minus that" not in causes.table({"prior": found["prior"]})  # nothing to be against
     assert len(lines) == len(titles) and sum("not run" in line for line in lines) == len(titles) - 1
     figure, axes = plt.subplots(1, 3, sharey=True)
     figures.causes(axes, found)
