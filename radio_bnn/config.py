@@ -335,8 +335,8 @@ class Config:
         if changes.get("method") == "ivon":  # whose scales have no rate of their own
             recipe |= {"learning_rate": 0.1, "adam_beta2": 0.95}
         base = cls.converged(**{**recipe, **changes})
-        key = TRAINED_AS.get(base.method, base.method), base.prior if "prior" not in UNUSED[base.method] else "gaussian"
-        found = ANNEALED_RATES.get((*key, base.prior_scale)) or ANNEALED_RATES.get((*key, None))
+        *key, scale = base.rated_as
+        found = ANNEALED_RATES.get((*key, scale)) or ANNEALED_RATES.get((*key, None))
         if found is None:
             return base
         second = "adam_beta2" if base.method == "ivon" else "rho_learning_rate"
@@ -387,6 +387,12 @@ class Config:
     def kl_estimator(self) -> str:
         """``kl`` with "auto" spelled out: "closed", "mc" or "mc_detached"."""
         return self.kl if self.kl != "auto" else "closed" if self.prior in CLOSED_KL else "mc"
+
+    @property
+    def rated_as(self) -> tuple[str, str, float | None]:
+        """The method, prior and scale whose rates it takes in ``ANNEALED_RATES``."""
+        prior = "gaussian" if "prior" in UNUSED[self.method] else self.prior
+        return TRAINED_AS.get(self.method, self.method), prior, self.prior_scale
 
     @property
     def trained(self) -> Config:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radio_bnn.config import TRAINED_AS, UNUSED
+from radio_bnn.config import Config
 from radio_bnn.files import CHECKOUT, replacing
 from radio_bnn.paper import claims, tables
 from radio_bnn.runs import protocols
@@ -117,11 +117,7 @@ def stored(folder: Path) -> list[Record]:
 
 
 def _title(name: str, config: Mapping[str, Any]) -> str:
-    if name not in protocols.BY_PRIOR:
-        return ""
-    method = TRAINED_AS.get(config["method"], config["method"])
-    prior = "gaussian" if "prior" in UNUSED[method] else config["prior"]
-    return protocols.title(name, method, prior, config["prior_scale"])
+    return protocols.title(name, *Config.from_dict(config).rated_as) if name in protocols.BY_PRIOR else ""
 
 
 def _commit(described: str) -> str:
