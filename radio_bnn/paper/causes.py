@@ -124,6 +124,37 @@ def all_read() -> dict[str, dict[str, Cause]]:
     }
 
 
+def spoken(found: Mapping[str, Mapping[str, Cause]]) -> dict[str, str | int]:
+    """What ``all_read`` says of the cause, for a sentence: every candidate under one of four names, by its change.
+
+    ``less`` and ``more``: its interval lies below or above zero; ``unclear``: it does not; ``lacking``: none is known.
+    ``whole``: what the upward path loses at T = 1 on ``whole_folds``. ``least``: of those that learn at T = 1 in every
+    fold, ``n_learn`` in number, the one that loses least there.
+    """
+    causes = {title: cause for those in found.values() for title, cause in those.items()}
+    whole = causes.pop(UPWARD).lost
+    by_word: dict[str, list[str]] = {"less": [], "more": [], "unclear": [], "lacking": []}
+    for title, cause in causes.items():
+        number = f" ({cause.change.interval:+.3f}, {cause.change.folds} folds)" if cause.change else ""
+        by_word[_word(cause.change)].append(title + number)
+    learn = {title: cause.lost for title, cause in causes.items() if cause.lost and not cause.guesses}
+    least = min(learn, key=lambda title: learn[title].interval.value, default=None)
+    return {
+        "whole": f"{whole.interval:+.3f} nats" if whole else NOT_RUN,
+        "whole_folds": whole.folds if whole else 0,
+        **{word: "; ".join(titles) or "none" for word, titles in by_word.items()},
+        "n_learn": len(learn),
+        "least": f"{least} ({learn[least].interval:+.3f} nats)" if least else "none",
+    }
+
+
+def _word(change: Found | None) -> str:
+    if change is None:
+        return "lacking"
+    low, high = change.interval[1:]
+    return "less" if high < 0 else "more" if low > 0 else "unclear"
+
+
 def table(found: Mapping[str, Mapping[str, Cause]]) -> str:
     """One row for each candidate, as Markdown; with ``change`` where the upward path is one of them."""
     against = any(UPWARD in those for those in found.values())

@@ -4,7 +4,9 @@ import pytest
 from matplotlib import pyplot as plt
 from synthetic import LEARNT, SHAPE, STUCK, path
 
+from radio_bnn.evaluation.resampling import Interval
 from radio_bnn.paper import causes, experiments, figures
+from radio_bnn.paper.readings import Found
 
 
 def ladder(store, shape, folds=range(8), **changes):
@@ -50,6 +52,25 @@ def test_what_a_candidate_changes_is_its_loss_minus_that_of_the_reference_on_the
     shifted = {t: [None] * 3 + runs[3:] for t, runs in reference.items()}
     assert causes.read(better, reference=shifted).change is None  # no fold in common
     assert causes.read(better).change is None
+
+
+def test_the_sentence_puts_every_candidate_under_one_word_by_its_interval():
+    def cause(value, low, high, guesses=0, lost=0.2):
+        change = None if value is None else Found(Interval(value, low, high), 3)
+        return causes.Cause(None, None, Found(Interval(lost, 0.1, 0.3), 3), guesses, change)
+
+    nothing = causes.Cause(None, None, None, 0)
+    found = {
+        "a": {causes.UPWARD: cause(None, 0, 0, 3, 0.5), "prior": cause(-0.2, -0.3, -0.1), "never": nothing},
+        "b": {"noise": cause(0.2, 0.1, 0.3, 2), "chains": cause(-0.1, -0.3, 0.1, lost=0.05)},
+    }
+    said = causes.spoken(found)
+    assert said["less"] == "prior (-0.200 [-0.300, -0.100], 3 folds)" and said["more"].startswith("noise (+0.200")
+    assert said["unclear"].startswith("chains (-0.100") and said["lacking"] == "never"
+    assert said["whole"].startswith("+0.500") and said["whole_folds"] == 3
+    assert said["n_learn"] == 2 and said["least"].startswith("chains (+0.050")
+    alone = causes.spoken({"a": {causes.UPWARD: nothing, "never": nothing}})
+    assert alone["whole"] == "not run" and alone["least"] == alone["less"] == "none" and alone["n_learn"] == 0
 
 
 def test_where_nothing_learns_the_best_of_all_is_taken_and_no_temperature_learns(store):
