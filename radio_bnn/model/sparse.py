@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from radio_bnn.model.layers import conv2d
+
 KERNEL = 5
 WINDOW = KERNEL + 1
 PADDING = 1
@@ -195,7 +197,7 @@ class _ConvOfMap(torch.autograd.Function):
         x = SparseMap(values, edge, place, shape)
         ctx.save_for_backward(values, edge, weight, bias, place)
         ctx.shape = shape
-        return F.conv2d(x.dense(), weight, bias, padding=PADDING)
+        return conv2d(x.dense(), weight, bias, padding=PADDING)
 
     @staticmethod
     def backward(ctx, grad: Tensor):

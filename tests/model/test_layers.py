@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from scenarios import network
 from torch import nn
 
+from radio_bnn.model import layers
 from radio_bnn.model.layers import (
     BayesConv2d,
     BayesLinear,
@@ -129,3 +131,32 @@ def test_dropout_keeps_the_mean_and_one_draw_is_one_network():
         assert torch.equal(y, layer(x))
     with posterior_mean(layer):
         assert torch.equal(layer(x), x)
+
+
+def test_a_convolution_in_bfloat16_is_that_of_rounded_numbers_rounded_once_whatever_the_processor(monkeypatch):
+    monkeypatch.setattr(layers, "has_bfloat16", lambda: False)
+    g = torch.Generator().manual_seed(3)
+    given = [torch.randn(*shape, generator=g) for shape in ((4, 3, 9, 8), (5, 3, 5, 5), (5,))]
+    upstream = torch.randn(4, 5, 7, 6, generator=g).bfloat16()
+
+    def both(tensors, convolve):
+        tensors = [t.clone().requires_grad_() for t in tensors]
+        y = convolve(*tensors, padding=1)
+        y.backward(upstream.to(y.dtype))
+        return [y.detach(), *(t.grad for t in tensors)]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = both(given, layers.conv2d)
+    exact = both([t.bfloat16().double() for t in given], F.conv2d)
+    sizes = both([t.bfloat16().double().abs() for t in given], F.conv2d)[0]
+    assert found[0].dtype == torch.bfloat16 and {t.dtype for t in found[1:]} == {torch.float32}
+    half_a_place, summing = 2.0**-8, 75 * 2.0**-24
+    assert ((found[0].double() - exact[0]).abs() <= half_a_place * exact[0].abs() + summing * sizes).all()
+    for one, true in zip(found[1:], exact[1:], strict=True):
+        torch.testing.assert_close(one.double(), true, rtol=half_a_place, atol=1e-5)
+
+
+def test_without_bfloat16_a_convolution_is_torchs():
+    g = torch.Generator().manual_seed(4)
+    x, w, b = (torch.randn(*shape, generator=g) for shape in ((2, 1, 6, 6), (2, 1, 3, 3), (2,)))
+    assert torch.equal(layers.conv2d(x, w, b, padding=1), F.conv2d(x, w, b, padding=1))
