@@ -639,7 +639,9 @@ def causes(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) -> None
         spreads = [cause.star, cause.warmest, cause.lost and cause.lost.interval]
         for ax, spread in zip(axes, spreads, strict=True):
             if spread is None:
-                ax.text(0.03, y, "not run", va="center", color="#555555", transform=ax.get_yaxis_transform())
+                ground = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 1}  # over the line at zero
+                where = ax.get_yaxis_transform()
+                ax.text(0.03, y, "not run", va="center", color="#555555", transform=where, bbox=ground)
                 continue
             _whisker(ax, y, (spread, 0 if cause.guesses else N_FOLDS), colours[group], "o")
     labels = [f"{title} ({cause.lost.folds if cause.lost else 0})" for _, title, cause in rows]

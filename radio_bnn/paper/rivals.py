@@ -12,6 +12,7 @@ from radio_bnn.paper.contrasts import Runs
 from radio_bnn.paper.experiments import VARIATIONAL
 from radio_bnn.paper.prose import NOT_RUN
 from radio_bnn.paper.readings import Found, Row
+from radio_bnn.runs import outstanding
 from radio_bnn.runs.records import Run
 
 SCORES = ("error", "nll", "brier", "excess")
@@ -29,8 +30,12 @@ PRINTED_AS = {
 
 
 class Cost(NamedTuple):
-    """Seconds of one core to train all that predicts together, and milliseconds to predict a galaxy; None: not run."""
+    """What it takes to train all that predicts together, and to predict a galaxy; None: not run.
 
+    ``passes`` of the training galaxies through a network, seconds of one core on whatever machine, milliseconds.
+    """
+
+    passes: int | None
     train: float | None
     predict: float | None
 
@@ -56,15 +61,22 @@ def costs(folds: int) -> dict[str, Cost]:
     seen = shifted.stored(folds)
     found = {}
     for title, groups in _members(folds).items():
-        train = [sum(map(trained_seconds, runs)) for runs in groups if runs and None not in runs]
+        whole = [runs for runs in groups if runs and None not in runs]
+        passes = next((sum(stages(run) * outstanding.passes(run.config) for run in runs) for runs in whole), None)
+        train = [sum(map(trained_seconds, runs)) for runs in whole]
         predict = [1e3 * record.content["seconds"] for record in seen.get(title, []) if record is not None]
-        found[title] = Cost(*(float(np.mean(values)) if values else None for values in (train, predict)))
+        found[title] = Cost(passes, *(float(np.mean(values)) if values else None for values in (train, predict)))
     return found
 
 
 def trained_seconds(run: Run) -> float:
     """Seconds from the start of a path to the end of this run, every stage counted as long as the last."""
-    return run.content["provenance"]["wall_seconds"] * (1 + len(run.config.path))
+    return run.content["provenance"]["wall_seconds"] * stages(run)
+
+
+def stages(run: Run) -> int:
+    """How many trainings, one after the other, a run is the last of."""
+    return 1 + len(run.config.path)
 
 
 def table(
@@ -81,7 +93,9 @@ def table(
         if spent is not None:
             cells += [NOT_RUN if value is None else f"{value:,.0f}" for value in spent[title]]
         rows.append([f"{title} ({next((of.folds for of in row.values() if of), 0)})", *cells])
-    columns = [readings.label(name) for name in names] + ["training [s]", "prediction [ms]"] * (spent is not None)
+    columns = [readings.label(name) for name in names]
+    if spent is not None:
+        columns += ["training [passes]", "training [s]", "prediction [ms]"]
     return tables.markdown(["", *columns], rows)
 
 

@@ -79,12 +79,17 @@ def _timed(path: Path) -> tuple[Config, float] | None:
 
 
 def work(config: Config) -> float:
-    """What training costs, in galaxies x epochs x forwards per step x networks.
+    """What training costs, in galaxies x ``passes``.
 
     Galaxies: those of the data set, times how many more are trained on than the confident ones of MiraBest's shares.
     """
     galaxies = MIRABEST_GALAXIES if config.data == "mirabest" else config.simulated_galaxies
     galaxies *= AS_THEY_COME if config.population == "voted" else TRAINED_ON[config.train_on]
+    return galaxies * passes(config)
+
+
+def passes(config: Config) -> int:
+    """How often a training passes its galaxies through a network: epochs x forwards per step x networks."""
     forwards = (1 if config.objective == "elbo" else 2) * (8 if config.likelihood in ORBITS else 1)
     networks = config.members if config.method == "ensemble" else 1
-    return galaxies * config.epochs * forwards * networks
+    return config.epochs * forwards * networks

@@ -27,7 +27,7 @@ def test_every_method_has_a_row_before_anything_is_run(store):
     found = readings.alone(runs, rivals.NAMES)
     minus = rivals.against(runs)
     lines = rivals.table(found, minus, rivals.NAMES, rivals.costs(3)).splitlines()[2:]
-    assert len(lines) == len(runs) and all(line.count("not run") == len(rivals.NAMES) + 2 for line in lines)
+    assert len(lines) == len(runs) and all(line.count("not run") == len(rivals.NAMES) + 3 for line in lines)
     assert VARIATIONAL not in minus and len(minus) == len(runs) - 1
     assert rivals.spoken(minus) == {"n_rivals": f"0 of {len(minus)}", "better": "none", "worse": "none"}
     printed = literature.beside(rivals.as_printed(runs))
@@ -42,8 +42,15 @@ def test_networks_that_predict_together_are_averaged_and_cost_their_sum(store):
     mean = np.mean([predictive_mean(run.logits_of("test")) for run in alone], axis=0)
     np.testing.assert_allclose(predictive_mean(runs[FOUR][0].logits_of("test")), mean, atol=1e-6)
     stages = 1 + len(alone[0].config.path)
-    assert stages == 3 and costs[VARIATIONAL] == (10.0 * stages, None) and costs[FOUR] == (40.0 * stages, None)
-    assert costs["dropout"].train == 10 and costs["deep ensemble"] == (None, None)
+    epochs = alone[0].config.epochs
+    assert (
+        stages == 3 and costs[VARIATIONAL] == (epochs * 3, 10.0 * 3, None) and costs[FOUR][:2] == (epochs * 12, 120.0)
+    )
+    assert costs["dropout"][:2] == (epochs, 10) and costs["deep ensemble"] == (None, None, None)
+    put(store, "deep ensemble")  # one training of networks side by side
+    (ensemble,) = experiments.rivals([0])["deep ensemble"][0]
+    assert rivals.costs(3)["deep ensemble"].passes == epochs * ensemble.members > epochs
+    del store[run_id(ensemble), "run"]
     minus = rivals.against(runs)
     assert minus["dropout"]["nll"].interval.low > 0 and minus["deep ensemble"]["nll"] is None
     rows = rivals.table(readings.alone(runs, rivals.SCORES), minus, rivals.SCORES).splitlines()[2:]
