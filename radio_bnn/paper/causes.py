@@ -10,12 +10,12 @@ import numpy as np
 from radio_bnn.paper import curation, experiments, sampling, tables
 from radio_bnn.paper.contrasts import Runs, along, compare
 from radio_bnn.paper.evidence import measured_nll
+from radio_bnn.paper.experiments import OF_CHAINS, UPWARD
 from radio_bnn.paper.prose import NOT_RUN
 from radio_bnn.paper.readings import Found, guesses
 from radio_bnn.runs.records import Run
 
 Ladder = Mapping[float, Runs]
-UPWARD = "upward"  # the chapters' own, against which all others are held
 
 
 class Cause(NamedTuple):
@@ -36,23 +36,12 @@ class Cause(NamedTuple):
 
 
 def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
-    """Every candidate by group and title: its ladder of stored runs, and what T is divided by on the axis."""
-    ways = {title: along(ladder) for title, ladder in experiments.directions().items()}
-    ways |= {UPWARD: along(experiments.paths()), "upward, with A1's noise": along(experiments.noisy())}
-    of_the_chapters = {experiments.CHAPTERS_OWN, experiments.ON_FEW}
-    others = {t: make for t, make in experiments.PROTOCOLS.items() if t not in of_the_chapters}
-    ways |= {title: along(make().ladder) for title, make in others.items()}
-    ways |= {title: along(experiments.newton().get(title, {})) for title in experiments.NEWTON}
-    plain = {
-        "how one trains": ways,
-        "prior": {title: along(experiments.scales().get(title, {})) for title in experiments.SCALES},
-        "family": {"chains": sampling.posteriors(sampling.stored())}
-        | {title: along(ladder) for title, ladder in experiments.last_layers().items()},
-        "objective": {t: along(ladder) for t, ladder in experiments.objectives().items() if t == "PAC²"},
-        "augmentation": {t: along(ladder) for t, ladder in experiments.augmentations().items() if t != "none"},
+    """The stored runs of ``experiments.rows``: of each its ladder, and what T is divided by on the axis."""
+    joined = curation.likelihoods() | {OF_CHAINS: (sampling.posteriors(sampling.stored()), 1)}
+    return {
+        group: {title: joined[title] if title in joined else (along(ladder), 1) for title, ladder in those.items()}
+        for group, those in experiments.rows().items()
     }
-    found = {group: {t: (ladder, 1) for t, ladder in ladders.items()} for group, ladders in plain.items()}
-    return found | {"likelihood": curation.likelihoods()}
 
 
 def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cause:

@@ -110,7 +110,8 @@ def from_scratch(fold: int = 0, **changes: Any) -> dict[float, Config]:
     return {t: _stage(fold, t, (), **changes) for t in TEMPERATURES}
 
 
-DIRECTIONS = {"upward": upward, "from scratch": from_scratch, "downward": downward}
+UPWARD, OF_CHAINS = "upward", "chains"  # the first is the chapters' own
+DIRECTIONS = {UPWARD: upward, "from scratch": from_scratch, "downward": downward}
 
 
 def paths(folds: Iterable[int] = FOLDS, **changes: Any) -> dict[float, Group]:
@@ -357,6 +358,27 @@ PROTOCOLS: dict[str, Callable[..., Protocol]] = {
 """Ways of training under which every claim is judged, by title: from the released code to the longest training."""
 
 
+def rows(folds: Iterable[int] | None = None) -> dict[str, dict[str, Any]]:
+    """The candidate causes of a cold posterior, {group: {title: {T: runs}}}, on ``folds`` or on all that are planned.
+
+    The runs of chains are a list for each fold. An empty ladder: its rates are not chosen.
+    """
+    on = {} if folds is None else {"folds": list(folds)}
+    others = {t: make for t, make in PROTOCOLS.items() if t not in (CHAPTERS_OWN, ON_FEW)}
+    ways = directions(**on) | {UPWARD: paths(**on), "upward, with A1's noise": noisy(**on)}
+    ways |= {title: make(**on).ladder for title, make in others.items()}
+    unrated = {title: {} for title in (*NEWTON, *SCALES)}
+    by_newton, by_scale = unrated | newton(**on), unrated | scales(**on)
+    return {
+        "how one trains": ways | {title: by_newton[title] for title in NEWTON},
+        "prior": {title: by_scale[title] for title in SCALES},
+        "family": {OF_CHAINS: chains(**on)} | last_layers(**on),
+        "objective": {"PAC²": paths(on.get("folds", FEW), **OBJECTIVES["PAC²"])},  # to T = 1, for what it loses there
+        "augmentation": {title: ladder for title, ladder in augmentations(**on).items() if title in VIEWS},
+        "likelihood": {f"{s} labellers": ladder for s, ladder in curated(**on).items()} | unsure(**on),
+    }
+
+
 # How one trains: chosen by the objective alone, on the training galaxies of fold 0
 
 # Learning rates of the means and of rho, by title.
@@ -429,7 +451,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "shift": lambda: _wanted(shifted(), "shift"),
     "directions": lambda: _wanted([directions(), longer(), noisy()]),
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
-    "objectives": lambda: _wanted(objectives()),
+    "objectives": lambda: _wanted([objectives(), rows(FEW)["objective"]]),
     "augmentations": lambda: _wanted(augmentations()),
     "precision": lambda: _wanted(in_float32()),
 }
@@ -470,13 +492,18 @@ def wanted(chapter: str) -> list[Wanted]:
 
 
 def queue(name: str) -> list[Wanted]:
-    """The records of a queue, of a chapter, or of the whole ``book``, each once and most wanted first.
+    """The records of a queue, of a chapter, of one of ``rows``, or of the whole ``book``, each once, most wanted first.
 
     A name that both have is the chapter's, which holds the queue's. Raises ValueError for an unknown name.
     """
-    everything = {"book": lambda: [item for make in QUEUES.values() for item in make()]}
+    titles = {title: ladder for row in rows(FEW).values() for title, ladder in row.items()}
+    causes = {title: lambda ladder=ladder: _wanted(ladder) for title, ladder in titles.items()}
+    everything = {
+        "book": lambda: [item for make in QUEUES.values() for item in make()],
+        "causes": lambda: _wanted(titles),
+    }
     chapters = {chapter: lambda chapter=chapter: wanted(chapter) for chapter in CHAPTERS}
-    return _once(_known("queue", name, everything | QUEUES | chapters)())
+    return _once(_known("queue", name, everything | QUEUES | chapters | causes)())
 
 
 def report(name: str, folder: Path) -> str:

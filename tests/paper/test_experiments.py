@@ -11,7 +11,7 @@ import pytest
 from radio_bnn.cli import main
 from radio_bnn.config import ANNEALED_RATES, N_FOLDS, TRAINED_AS, Config, canonical, run_id
 from radio_bnn.model.priors import PRIORS
-from radio_bnn.paper import contrasts, evidence, experiments
+from radio_bnn.paper import causes, contrasts, evidence, experiments
 from radio_bnn.paper.claims import learning
 from radio_bnn.paper.experiments import CHAPTERS, CHOSEN_FOR, FEW, FOLDS, HALF, LADDER, QUEUES, TEMPERATURES, Wanted
 from radio_bnn.runs import outstanding, records, sweep
@@ -266,7 +266,8 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         "directions": len(FEW) * (3 * t - 2) + len(FEW) + len(FEW) * len(LADDER),
         "matched": n * len(experiments.MATCHED),
         "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
-        "objectives": n * t + (n + len(FEW)) * (t - 2),  # the bounds go up to T = 0.2
+        # The bounds go up to T = 0.2, and PAC² on few folds to T = 1.
+        "objectives": n * t + (n + len(FEW)) * (t - 2) + 2 * len(FEW),
         "augmentations": len(HALF) * t * (1 + len(experiments.VIEWS)),
         "released": len(FEW) * (2 + 1 + 2) + 2 * len(FEW),  # the runs, and pruning under both protocols
         "multiverse": 2 * (len(FEW) * (t + 1) + len(FEW)),
@@ -351,7 +352,7 @@ def test_queues_are_the_chapters_that_exist_and_unknown_names_are_refused(capsys
         "augmentations",
         "precision",
     ]
-    with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, path"):
+    with pytest.raises(ValueError, match="queue='nope' is not known: choose one of book, causes, path"):
         experiments.queue("nope")
     with pytest.raises(ValueError, match="chapter='book'"):
         experiments.wanted("book")
@@ -370,6 +371,17 @@ def test_every_chapter_and_queue_can_be_asked_for_by_its_name(name):
     )
     if name in QUEUES:
         assert set(pairs(QUEUES[name]())) <= set(asked) <= set(pairs(experiments.queue("book")))
+
+
+def test_a_row_of_the_figure_of_causes_is_a_queue_by_its_title_on_three_folds():
+    book, every = ids(experiments.queue("book")), ids(experiments.queue("causes"))
+    for title, ladder in ((t, ladder) for those in experiments.rows().values() for t, ladder in those.items()):
+        found = experiments.queue(title)
+        assert {item.config.fold for item in found} == (set(FEW) if ladder else set())
+        assert {item.config.temperature for item in found} == set(ladder)
+        assert ids(found) <= every <= book
+    titles = {group: list(those) for group, those in causes.candidates().items()}
+    assert titles == {group: list(those) for group, those in experiments.rows().items()}
 
 
 def test_the_command_can_make_every_kind_of_record_that_the_book_reads(tmp_path, monkeypatch, capsys):
