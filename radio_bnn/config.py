@@ -98,6 +98,7 @@ ANNEALED_RATES: dict[tuple[str, str, float | None], tuple[float, float]] = {
     ("vi", "gaussian_fan_in", 2.0): (8e-3, 0.1),
     ("map", "gaussian", None): (8e-3, 0.1),
     ("dropout", "gaussian", None): (2e-3, 0.1),
+    ("ivon", "gaussian", None): (0.01, 0.98),
 }
 TRAINED_AS = {"ensemble": "map", "laplace": "map", "hmc": "map"}  # methods whose networks train as those of another
 # Settings that a method does not use, beside those that belong to another method alone.
@@ -332,8 +333,6 @@ class Config:
         scale of your own takes the rates of its prior.
         """
         recipe = {"schedule": "ramp", "learning_rate": 8e-3, "rho_learning_rate": 0.1}
-        if changes.get("method") == "ivon":  # whose scales have no rate of their own
-            recipe |= {"learning_rate": 0.1, "adam_beta2": 0.95}
         base = cls.converged(**{**recipe, **changes})
         *key, scale = base.rated_as
         found = ANNEALED_RATES.get((*key, scale)) or ANNEALED_RATES.get((*key, None))

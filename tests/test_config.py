@@ -300,7 +300,8 @@ def test_the_annealed_protocol_takes_the_rates_of_its_method_prior_and_scale(met
     assert rates(found) == chosen
     assert rates(Config.annealed(method=method, prior=prior, prior_scale=scale, learning_rate=1e-4))[0] == 1e-4
     plain = Config.converged(schedule="ramp", method=method, prior=prior, prior_scale=scale)
-    assert dataclasses.replace(found, **dict(zip(rate_names(method), rates(plain), strict=True))) == plain
+    without = dataclasses.replace(found, **dict(zip(rate_names(method), rates(plain), strict=True)))
+    assert canonical(without) == canonical(plain)  # natural gradients do not use the rate of rho
 
 
 def test_a_natural_gradient_takes_its_rate_and_the_decay_of_its_curvature(monkeypatch):
