@@ -245,7 +245,7 @@ def sweep(options: argparse.Namespace) -> None:
     from radio_bnn.runs.sweep import run_queue
 
     measured = {"pruning": pruning, "on_orbit": on_orbit, "objective": protocol, "shift": shifted}
-    measures = {kind: module.measure for kind, module in measured.items()}
+    measures = {kind: module.measure for kind, module in measured.items()} | {"one_view": on_orbit.measure_one}
     try:
         written = run_queue(wanted, folder, measures, workers=options.workers, scheduler=options.scheduler)
     except RuntimeError as error:  # some failed; the message names them, the others are stored

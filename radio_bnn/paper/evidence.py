@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from radio_bnn.config import Config
 from radio_bnn.data import validation_halves
 from radio_bnn.data.folds import catalogue
 from radio_bnn.evaluation import crossval, metrics
@@ -44,7 +45,7 @@ from radio_bnn.paper.contrasts import (
     stored,
     test_share,
 )
-from radio_bnn.paper.on_orbit import OnOrbit
+from radio_bnn.paper.on_orbit import OneView, OnOrbit
 from radio_bnn.paper.pruning import FRACTIONS, STATISTICS, Pruning, compared, nll_rises
 from radio_bnn.runs.records import Run
 
@@ -515,10 +516,24 @@ def _c8a(protocol: str) -> Evidence:
     runs, records = shared(trained, plain)
     if not runs:
         return Evidence(lacking=missing)
-    other = Side([r.logits for r in records], [r.labels for r in records], [r.galaxies for r in records])
-    found = Comparison({"orbit": side(runs), "none": other}, test_share(runs))
+    found = Comparison({"orbit": side(runs), "none": _seen(records)}, test_share(runs))
     vacuous = ["both sides guess"] if _guessing(found, "orbit", "none") else []
-    return Evidence({"NLL": found.estimate("nll", orbit=1.0, none=-1.0)}, found.folds, missing, {}, (), vacuous)
+    estimates = {"NLL": found.estimate("nll", orbit=1.0, none=-1.0)}
+    return Evidence(estimates, found.folds, missing, {}, (), vacuous, _in_one_view(groups))
+
+
+def _in_one_view(groups: Mapping[str, Sequence[Config]]) -> dict[str, str]:
+    """The same two trainings, both predicted in one view: what the likelihood does to the network alone."""
+    records, runs = shared(stored(groups["D4 orbit"], OneView), stored(groups["none"]))
+    if not runs:
+        return {}
+    found = Comparison({"orbit": _seen(records), "none": side(runs)}, test_share(runs))
+    difference = found.estimate("nll", orbit=1.0, none=-1.0).interval()
+    return {"both predicted in one view, NLL": f"{difference:+.3f} nats, {found.folds} folds"}
+
+
+def _seen(records: Sequence[OnOrbit]) -> Side:
+    return Side([r.logits for r in records], [r.labels for r in records], [r.galaxies for r in records])
 
 
 def _c8b(protocol: str) -> Evidence:

@@ -450,7 +450,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "controlled": lambda: _wanted(controlled()),
     "shift": lambda: _wanted(shifted(), "shift"),
     "directions": lambda: _wanted([directions(), longer(), noisy()]),
-    "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit"),
+    "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit") + _wanted(orbit()["D4 orbit"], "one_view"),
     "objectives": lambda: _wanted([objectives(), rows(FEW)["objective"]]),
     "augmentations": lambda: _wanted(augmentations()),
     "precision": lambda: _wanted(in_float32()),

@@ -1,4 +1,4 @@
-"""Predictions on the orbit of a network that was trained without it: what C8a holds the orbit networks against."""
+"""Predictions on the orbit of networks trained without it, which C8a reads, and in one view of those trained on it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ class OnOrbit(Record):
             raise ValueError("galaxy_test names a galaxy twice")
 
 
+class OneView(OnOrbit):
+    """What a run that was trained on the orbit predicts for its test galaxies in one view, as they are."""
+
+    kind = "one_view"
+
+
 def largest_change(model: nn.Module, images: np.ndarray, likelihood: str, *, samples: int) -> float:
     """The largest difference of a predictive probability, 0..1, between any two of a galaxy's eight views.
 
@@ -77,6 +83,15 @@ def measure(posterior: Posterior) -> OnOrbit:
 
     As many samples, and in the same precision, as ``posterior.config`` says.
     """
+    return _measured(OnOrbit, posterior, "orbit_logits")
+
+
+def measure_one(posterior: Posterior) -> OneView:
+    """``measure`` without the orbit: every test galaxy in one view."""
+    return _measured(OneView, posterior, "categorical")
+
+
+def _measured(kind: type[OnOrbit], posterior: Posterior, likelihood: str) -> OnOrbit:
     config, started = posterior.config, time.perf_counter()
     splits, model = execute.load_data(config), execute.network(posterior)
     with execute.one_thread():
@@ -86,9 +101,9 @@ def measure(posterior: Posterior) -> OnOrbit:
             samples=samples_of(config),
             generator=generator(config.seed, "predict"),
             scope=resolve(config).method.scope,
-            likelihood=LIKELIHOODS["orbit_logits"],
+            likelihood=LIKELIHOODS[likelihood],
             precision=config.precision,
         )
     arrays = execute.made_arrays({"test": logits}, splits)
     made = execute.described(config, splits, device="cpu", seconds=time.perf_counter() - started)
-    return OnOrbit(config, made, {name: arrays[name] for name in ARRAYS})
+    return kind(config, made, {name: arrays[name] for name in ARRAYS})

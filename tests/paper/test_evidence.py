@@ -10,6 +10,7 @@ from radio_bnn.config import run_id
 from radio_bnn.evaluation import predictive
 from radio_bnn.paper import contrasts, evidence, experiments, temperatures
 from radio_bnn.paper.claims import CLAIMS, GUESSES, LEARNS, METASTABLE, judge
+from radio_bnn.paper.on_orbit import ARRAYS, OneView, OnOrbit
 
 
 def test_without_records_every_claim_says_how_many_it_lacks(store):
@@ -131,6 +132,27 @@ def test_two_objectives_are_compared_wherever_the_elbo_learns(store):
     found = evidence.evidence("C7")
     assert list(found.estimates) == [f"T = {t:g}" for t in (0.001, 0.003, 0.01, 0.03, 0.1)]
     assert judge("C7", found).verdict == "reproduced"
+
+
+def test_training_on_the_orbit_is_judged_on_it_and_in_one_view_beside(store):
+    groups = experiments.orbit(range(4))
+    fill(store, groups["D4 orbit"], evidence_for_truth=3.0)
+    fill(store, groups["none"], evidence_for_truth=2.0)
+
+    def seen(kind, config, evidence_for_truth):
+        run = run_of(config, evidence_for_truth=evidence_for_truth)
+        store[run_id(config), kind.kind] = kind(config, run.content, {name: run.arrays[name] for name in ARRAYS})
+
+    assert evidence.evidence("C8a").estimates == {}
+    for config in groups["none"]:
+        seen(OnOrbit, config, 2.0)
+    found = evidence.evidence("C8a")
+    assert found.folds == 4 and found.estimates["NLL"].interval().high < 0 and not found.beside
+    for config in groups["D4 orbit"][:3]:
+        seen(OneView, config, 1.0)
+    (said,) = evidence.evidence("C8a").beside.values()
+    assert said.startswith("+") and said.endswith("nats, 3 folds")
+    assert evidence.evidence("C8a").estimates["NLL"].interval() == found.estimates["NLL"].interval()
 
 
 def test_a_contrast_of_different_galaxies_is_refused(store):

@@ -265,7 +265,7 @@ def test_queues_have_as_many_records_as_folds_temperatures_and_variants_say():
         # Two are shared: the coldest start and the warmest. With them the longer start, and the path with A1's noise.
         "directions": len(FEW) * (3 * t - 2) + len(FEW) + len(FEW) * len(LADDER),
         "matched": n * len(experiments.MATCHED),
-        "orbit": n * 2 + n,  # the runs, and the baseline measured on the orbit
+        "orbit": n * 2 + 2 * n,  # the runs, and either side as the other is seen
         # The bounds go up to T = 0.2, and PAC² on few folds to T = 1.
         "objectives": n * t + (n + len(FEW)) * (t - 2) + 2 * len(FEW),
         "augmentations": len(HALF) * t * (1 + len(experiments.VIEWS)),

@@ -12,7 +12,7 @@ from radio_bnn.inference.resolve import resolve
 from radio_bnn.model.inputs import network_input, orbit
 from radio_bnn.model.layers import one_draw
 from radio_bnn.paper import experiments, on_orbit
-from radio_bnn.paper.on_orbit import OnOrbit
+from radio_bnn.paper.on_orbit import OneView, OnOrbit
 from radio_bnn.runs import execute, records, sweep
 from radio_bnn.runs.records import Posterior
 from radio_bnn.seeds import generator
@@ -103,6 +103,17 @@ def test_one_network_of_a_point_estimate_has_one_prediction(posterior):
     assert len(record.logits) == 1
 
 
+def test_in_one_view_a_run_predicts_what_it_stored(world, posterior):
+    record, run = on_orbit.measure_one(posterior), records.find(CONFIG)
+    record.check()
+    assert record.kind == "one_view" and isinstance(record, OnOrbit)
+    for name in ("labels_test", "galaxy_test"):
+        np.testing.assert_array_equal(record.arrays[name], run.arrays[name])
+    found, expected = (r.arrays["difference_test"].astype(float) for r in (record, run))
+    # A posterior is stored in half precision.
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+
+
 DAMAGE = {
     "no galaxies": (lambda content, arrays: arrays.pop("galaxy_test"), "it lacks galaxy_test"),
     "a galaxy twice": (lambda content, arrays: arrays["galaxy_test"].fill(1), "names a galaxy twice"),
@@ -125,9 +136,9 @@ def test_what_is_not_whole_is_refused(made, damage):
         OnOrbit(CONFIG, content, arrays).check()
 
 
-def test_the_plan_wants_it_of_the_baseline_alone():
-    wanted = [config for config, kind in experiments.queue("orbit") if kind == OnOrbit.kind]
-    assert wanted == experiments.orbit()["none"]
+def test_the_plan_wants_either_side_as_the_other_is_seen():
+    wanted = {k.kind: [c for c, kind in experiments.queue("orbit") if kind == k.kind] for k in (OnOrbit, OneView)}
+    assert wanted == {"on_orbit": experiments.orbit()["none"], "one_view": experiments.orbit()["D4 orbit"]}
 
 
 def test_the_eight_views_agree_on_the_orbit_and_differ_one_by_one():
