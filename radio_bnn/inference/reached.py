@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from radio_bnn.config import UNUSED
+from radio_bnn.inference.ensemble import Ensemble
 from radio_bnn.inference.method import Problem, Terms
 from radio_bnn.inference.objective import KL, negative_elbo
 from radio_bnn.inference.point import log_prior
@@ -50,13 +51,15 @@ def whole_objective(
 def complexity(problem: Problem, model: nn.Module, *, draws: int, generator: torch.Generator) -> Tensor:
     """KL[q || p] in nats, float64; -log p(w) of a point estimate with a prior, 0 of one without.
 
-    Of an ensemble it is the mean over its members, as the NLL is.
+    Of an ensemble it is the mean over its members, as the NLL is; of a network whose last layer alone is spread out it
+    is that of the mode.
     """
     q = {name: Normal(*(part.double() for part in weights)) for name, weights in posterior(model).items()}
     if not q and "prior" in UNUSED[problem.config.method]:
         return torch.zeros((), dtype=torch.float64)
     if not q:
-        return -log_prior(problem.prior, model).double() / problem.config.distinct_samples
+        networks = len(model.members) if isinstance(model, Ensemble) else 1
+        return -log_prior(problem.prior, model).double() / networks
     if hasattr(problem.prior, "kl"):
         return KL["closed"](problem.prior, q, {})
     return torch.stack([KL["mc"](problem.prior, q, draw_weights(q, generator)) for _ in range(draws)]).mean()

@@ -105,6 +105,15 @@ def test_an_ensemble_reaches_the_mean_of_what_its_members_reach():
         torch.testing.assert_close(value, torch.stack(values).mean(), rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("changes", [{"method": "laplace"}, {"method": "hmc", "members": 3}], ids=str)
+def test_a_network_whose_last_layer_is_spread_out_pays_what_its_mode_pays(changes):
+    """And predicts, before its last layer is spread, as the mode does."""
+    config, model = Config.preview(temperature=0.3, precision="float64", **changes), network(**changes)
+    mode = reached(Config.preview(method="map", temperature=0.3, precision="float64"), model.base)
+    for value, expected in zip(reached(config, model), mode, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=0)
+
+
 def test_a_divergence_without_a_closed_form_is_the_mean_over_draws():
     """Of a posterior of no width it is log q - log p at the means."""
     config = Config.preview(prior="student_t", precision="float64")

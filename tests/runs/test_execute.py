@@ -14,7 +14,7 @@ from radio_bnn.data.folds import committed_names
 from radio_bnn.evaluation import metrics
 from radio_bnn.inference import checkpoint, train
 from radio_bnn.inference.reached import whole_objective
-from radio_bnn.inference.resolve import resolve
+from radio_bnn.inference.resolve import METHODS, resolve
 from radio_bnn.model.layers import posterior as weights
 from radio_bnn.runs import execute, outstanding, protocols, records
 from radio_bnn.runs.records import SCORED, Posterior, Run
@@ -206,7 +206,12 @@ def test_on_mirabest_every_confident_galaxy_is_judged_once_over_the_folds(mirabe
 # What training reached
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "map"}, {"method": "dropout"}, {"precision": "bf16"}], ids=str)
+MANY = {"ensemble": {"members": 2}, "sgmcmc": {"members": 2, "cycles": 1}, "hmc": {"members": 3}}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, *({"method": name} | MANY.get(name, {}) for name in METHODS)], ids=str
+)
 def test_a_record_says_what_the_trained_network_reached(world, monkeypatch, changes):
     config, trained, fit = replace(CONFIG, temperature=0.3, **changes), [], execute.fit
     monkeypatch.setattr(execute, "fit", lambda *a, **k: trained.append(fit(*a, **k)) or trained[-1])
@@ -216,7 +221,7 @@ def test_a_record_says_what_the_trained_network_reached(world, monkeypatch, chan
         terms = whole_objective(resolve(config), trained[0].model, train.images, train.labels, generator=noise)
     assert found == dict(zip(records.REACHED, (*map(float, terms), len(train)), strict=True))
     assert found["objective"] == pytest.approx(found["nll"] + 0.3 * found["complexity"])
-    assert (found["complexity"] == 0) == (changes.get("method") == "dropout")
+    assert (found["complexity"] == 0) == (changes.get("method") in ("ml", "dropout"))
 
 
 # How long it took
