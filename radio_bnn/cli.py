@@ -220,7 +220,8 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     text = "Train the runs of a queue that are not stored yet, then make what is measured on them. `book` is everything"
     text += " that the book reads. A killed sweep continues where it was."
     command = commands.add_parser("sweep", help="train the runs of a queue", description=text)
-    command.add_argument("queue", metavar="QUEUE", help="`book`, a chapter such as priors, or a part such as path")
+    text = "`book`, a chapter such as priors, a part such as path, or a row of the causes such as 'random D4'"
+    command.add_argument("queue", metavar="QUEUE", help=text)
     command.add_argument("--out", type=Path, metavar="DIR", help="where records go (default: the book's results)")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one thread each (default: 1)")
     command.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler instead of own processes")

@@ -101,8 +101,8 @@ class _Conv2d(_Layer):
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int) -> Tensor:
     """``F.conv2d``; in bfloat16 also fast on processors without instructions for it.
 
-    There torch falls back to a loop some thirty times slower that also rounds the sums of its gradients. Here products
-    of numbers rounded to bfloat16 are summed in float32, as by such instructions, and what comes out is rounded.
+    There torch falls back to a loop, many times slower, that also rounds the sums of its gradients. Here products of
+    numbers rounded to bfloat16 are summed in float32, as by such instructions, and what comes out is rounded.
     """
     reduced = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     if x.device.type != "cpu" or not reduced or has_bfloat16():

@@ -158,9 +158,9 @@ def _mean(runs: Sequence[Run]) -> float:
 def path_dependent(ways: Mapping[str, Mapping[float, Runs]]) -> list[float]:
     """The temperatures at which another direction than upward has a mean J that is more than 2 % lower."""
     found = []
-    for t in ways["upward"]:
+    for t in ways[experiments.UPWARD]:
         for title in ways:
-            mine, other = shared(ways["upward"][t], ways[title][t])
+            mine, other = shared(ways[experiments.UPWARD][t], ways[title][t])
             if mine and _mean(other) < (1 - ADVANTAGE) * _mean(mine):
                 found.append(t)
                 break

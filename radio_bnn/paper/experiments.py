@@ -165,6 +165,11 @@ def objectives(folds: Iterable[int] = FOLDS) -> dict[str, dict[float, Group]]:
     }
 
 
+def pac2(folds: Iterable[int] = FEW) -> dict[float, Group]:
+    """The upward path under PAC² all the way to T = 1, for what it loses there, {T: runs}."""
+    return paths(folds, **OBJECTIVES["PAC²"])
+
+
 def augmentations(folds: Iterable[int] = HALF) -> dict[str, dict[float, Group]]:
     """The upward path without and with random views, {title: {T: runs}}."""
     folds = list(folds)
@@ -367,13 +372,11 @@ def rows(folds: Iterable[int] | None = None) -> dict[str, dict[str, Any]]:
     others = {t: make for t, make in PROTOCOLS.items() if t not in (CHAPTERS_OWN, ON_FEW)}
     ways = directions(**on) | {UPWARD: paths(**on), "upward, with A1's noise": noisy(**on)}
     ways |= {title: make(**on).ladder for title, make in others.items()}
-    unrated = {title: {} for title in (*NEWTON, *SCALES)}
-    by_newton, by_scale = unrated | newton(**on), unrated | scales(**on)
     return {
-        "how one trains": ways | {title: by_newton[title] for title in NEWTON},
-        "prior": {title: by_scale[title] for title in SCALES},
+        "how one trains": ways | dict.fromkeys(NEWTON, {}) | newton(**on),
+        "prior": dict.fromkeys(SCALES, {}) | scales(**on),
         "family": {OF_CHAINS: chains(**on)} | last_layers(**on),
-        "objective": {"PAC²": paths(on.get("folds", FEW), **OBJECTIVES["PAC²"])},  # to T = 1, for what it loses there
+        "objective": {"PAC²": pac2(**on)},
         "augmentation": {title: ladder for title, ladder in augmentations(**on).items() if title in VIEWS},
         "likelihood": {f"{s} labellers": ladder for s, ladder in curated(**on).items()} | unsure(**on),
     }
@@ -451,7 +454,7 @@ QUEUES: dict[str, Callable[[], list[Wanted]]] = {
     "shift": lambda: _wanted(shifted(), "shift"),
     "directions": lambda: _wanted([directions(), longer(), noisy()]),
     "orbit": lambda: _wanted(orbit()) + _wanted(orbit()["none"], "on_orbit") + _wanted(orbit()["D4 orbit"], "one_view"),
-    "objectives": lambda: _wanted([objectives(), rows(FEW)["objective"]]),
+    "objectives": lambda: _wanted([objectives(), pac2()]),
     "augmentations": lambda: _wanted(augmentations()),
     "precision": lambda: _wanted(in_float32()),
 }
@@ -496,14 +499,12 @@ def queue(name: str) -> list[Wanted]:
 
     A name that both have is the chapter's, which holds the queue's. Raises ValueError for an unknown name.
     """
-    titles = {title: ladder for row in rows(FEW).values() for title, ladder in row.items()}
-    causes = {title: lambda ladder=ladder: _wanted(ladder) for title, ladder in titles.items()}
-    everything = {
-        "book": lambda: [item for make in QUEUES.values() for item in make()],
-        "causes": lambda: _wanted(titles),
-    }
-    chapters = {chapter: lambda chapter=chapter: wanted(chapter) for chapter in CHAPTERS}
-    return _once(_known("queue", name, everything | QUEUES | chapters | causes)())
+    plan = {"book": lambda: [item for make in QUEUES.values() for item in make()], "causes": lambda: _wanted(rows(FEW))}
+    plan |= QUEUES | {chapter: lambda chapter=chapter: wanted(chapter) for chapter in CHAPTERS}
+    if name not in plan:
+        ladders = [pair for those in rows(FEW).values() for pair in those.items()]
+        plan |= {title: lambda ladder=ladder: _wanted(ladder) for title, ladder in ladders}
+    return _once(_known("queue", name, plan)())
 
 
 def report(name: str, folder: Path) -> str:

@@ -187,7 +187,7 @@ def directions_table(ways: Mapping[str, Mapping[float, Runs]]) -> str:
     """
     marked = path_dependent(ways)
     rows = []
-    for t in sorted(ways["upward"]):
+    for t in sorted(ways[experiments.UPWARD]):
         cells = []
         for title in ways:
             values = [run.content["reached"]["objective"] for run in ways[title][t] if run is not None]
@@ -232,7 +232,7 @@ def rounding(runs: Runs, twins: Runs) -> dict[str, str | None]:
 
 def run_ways(ways: Mapping[str, Mapping[float, Runs]]) -> dict[str, Mapping[float, Runs]]:
     """The directions other than upward of which any run is stored that upward does not share."""
-    upward = {run.identity for runs in ways["upward"].values() for run in runs if run}
+    upward = {run.identity for runs in ways[experiments.UPWARD].values() for run in runs if run}
     own = {
         title: {run.identity for runs in ladder.values() for run in runs if run} - upward
         for title, ladder in ways.items()
