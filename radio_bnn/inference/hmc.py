@@ -29,21 +29,16 @@ LONGEST = 10  # leapfrog steps; their number is drawn anew, so that no trajector
 WARM, BETWEEN = 100, 5  # trajectories before the first draw that is kept, and from each to the next
 
 
-class SampledLastLayer(nn.Module):
-    """``base``, the network; ``draws`` (M, P) of its last layer's weights, counted class by class, the bias last.
+class SampledLastLayer(laplace.OnFeatures):
+    """``draws`` (M, P) of the last layer's weights of ``base``, counted class by class, the bias last.
 
     ``accepted``: the share of the trajectories that the Metropolis step accepted.
     """
 
     def __init__(self, base: nn.Module, draws: int) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base)
         self.register_buffer("draws", laplace.last_weights(base).detach().repeat(draws, 1))
         self.register_buffer("accepted", torch.zeros(()))
-
-    def forward(self, x: Tensor | Windows) -> Tensor:
-        """Logits at the mode, x (N, 1, H, W) or Windows -> (N, C)."""
-        return self.base(x)
 
 
 def network(config: Config, generator: torch.Generator) -> SampledLastLayer:
@@ -128,4 +123,6 @@ def scope(model: SampledLastLayer, generator: torch.Generator, sample: int = 0) 
     return laplace.with_last(model, model.draws[sample % len(model.draws)])
 
 
-METHOD = Method(network, start=adam, step=partial(point.step, with_prior=True), scope=scope, finish=finish)
+METHOD = Method(
+    network, start=adam, step=partial(point.step, with_prior=True), scope=scope, finish=finish, shared=laplace.shared
+)

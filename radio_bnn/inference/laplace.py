@@ -23,21 +23,30 @@ from radio_bnn.model.sparse import Windows
 LAST = "fc3"
 
 
-class LastLayer(nn.Module):
-    """``base``, the network; ``root`` R (P, P): R R^T is the covariance of the P weights of its last layer, 0 at first.
+class OnFeatures(nn.Module):
+    """``base``, a network of which the last layer alone differs between draws."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, x: Tensor | Windows) -> Tensor:
+        """Logits, x (N, 1, H, W), or Windows, or what enters the last layer (N, F) -> (N, C)."""
+        if isinstance(x, Tensor) and x.dim() == 2:
+            return getattr(self.base, LAST)(x)
+        return self.base(x)
+
+
+class LastLayer(OnFeatures):
+    """``root`` R (P, P): R R^T is the covariance of the P weights of the last layer of ``base``, 0 at first.
 
     The weights are counted class by class, each with its bias last.
     """
 
     def __init__(self, base: nn.Module) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base)
         weight = getattr(base, LAST).weight
         self.register_buffer("root", torch.zeros(2 * [weight.numel() + len(weight)], dtype=weight.dtype))
-
-    def forward(self, x: Tensor | Windows) -> Tensor:
-        """Logits, x (N, 1, H, W) or Windows -> (N, C)."""
-        return self.base(x)
 
 
 def network(config: Config, generator: torch.Generator) -> LastLayer:
@@ -57,13 +66,21 @@ def finish(state: State, x: Tensor | Windows, labels: Tensor) -> None:
 @torch.no_grad()
 def features(base: nn.Module, x: Tensor | Windows) -> Tensor:
     """What enters the last layer, with a one for its bias, of x (N, ...); (N, F + 1) float64."""
-    parts = []
-    with recorded({LAST: getattr(base, LAST)}) as seen, posterior_mean(base):
-        for start in range(0, len(x), BATCH_SIZE):
-            base(x[start : start + BATCH_SIZE])
-            parts.append(seen[LAST][0].double())
-    phi = torch.cat(parts)
+    starts = range(0, len(x), BATCH_SIZE)
+    phi = torch.cat([entering(base, x[start : start + BATCH_SIZE]).double() for start in starts])
     return torch.cat([phi, torch.ones_like(phi[:, :1])], dim=1)
+
+
+def entering(base: nn.Module, x: Tensor | Windows) -> Tensor:
+    """What enters the last layer of ``base``, (N, F) of x (N, ...)."""
+    with recorded({LAST: getattr(base, LAST)}) as seen, posterior_mean(base):
+        base(x)
+    return seen[LAST][0]
+
+
+def shared(model: OnFeatures, x: Tensor | Windows) -> Tensor:
+    """What all draws of the last layer have in common: what enters it, (N, F) of x (N, ...)."""
+    return entering(model.base, x)
 
 
 def last_weights(base: nn.Module) -> Tensor:
@@ -110,4 +127,6 @@ def with_last(model: nn.Module, weights: Tensor) -> Iterator[Draw]:
         yield drawn
 
 
-METHOD = Method(network, start=adam, step=partial(point.step, with_prior=True), scope=scope, finish=finish)
+METHOD = Method(
+    network, start=adam, step=partial(point.step, with_prior=True), scope=scope, finish=finish, shared=shared
+)

@@ -18,6 +18,7 @@ from radio_bnn.model.sparse import Windows
 from radio_bnn.seeds import generator
 
 Scope = Callable[[nn.Module, torch.Generator, int], AbstractContextManager]
+Shared = Callable[[nn.Module, Tensor | Windows], Tensor]
 
 
 class Method(NamedTuple):
@@ -27,6 +28,8 @@ class Method(NamedTuple):
     step. ``step(state, batch)``: one step of the optimiser, in place, and its Terms. ``scope(model, generator,
     sample)``: the context in which a forward is posterior sample number ``sample`` (0, 1, ...). ``finish(state, x,
     labels)``, of a method that looks once more at all training galaxies when its last step is done: in place.
+    ``shared(model, x)``, of a method whose samples differ in their last layer alone: what ``model`` takes in place of
+    x, computed once.
     """
 
     network: Callable[[Config, torch.Generator], nn.Module]
@@ -34,6 +37,7 @@ class Method(NamedTuple):
     step: Callable[[State, Batch], Terms]
     scope: Scope
     finish: Callable[[State, Tensor | Windows, Tensor], None] | None = None
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from radio_bnn.inference.likelihood import LIKELIHOODS, Likelihood
-from radio_bnn.inference.method import Problem, Scope, autocast, sampled
+from radio_bnn.inference.method import Problem, Scope, Shared, autocast, sampled
 from radio_bnn.model.inputs import network_input
 from radio_bnn.model.sparse import Windows
 from radio_bnn.progress import bar
@@ -28,6 +28,7 @@ def predict(
     samples: int = 200,
     generator: torch.Generator,
     scope: Scope = sampled,
+    shared: Shared | None = None,
     likelihood: Likelihood = LIKELIHOODS["categorical"],
     batch_size: int = BATCH_SIZE,
     threads: int = 1,
@@ -37,7 +38,8 @@ def predict(
     """Logits f(x; w_s) of S = ``samples`` posterior samples w_s over N images.
 
     images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). ``scope`` is
-    that of the inference method, which draws when it is entered. A sample serves all images; ``batch_size`` bounds
+    that of the inference method, which draws when it is entered; ``shared`` computes once what all its samples have in
+    common, where the likelihood looks at each image in one view. A sample serves all images; ``batch_size`` bounds
     memory and does not change the numbers beyond rounding. Beside the images and the result, memory is that of BLOCK
     prepared images, however many there are: each block replays the draws. ``threads`` of the CPU wait for each other
     in every layer, so that more than one pays on an idle machine alone: on a shared one, share the images among
@@ -54,6 +56,9 @@ def predict(
         for start in starts:
             generator.set_state(first)
             chunks, logits = _chunks(images[start : start + per_block], batch_size, parameter), []
+            if shared is not None:
+                with autocast(precision, device=parameter.device.type):
+                    chunks = [shared(model, x) for x in chunks]
             for sample in range(samples):
                 with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
                     logits.append(torch.cat([likelihood.forward(model, x) for x in chunks]))
@@ -90,7 +95,7 @@ def predict_as_trained(
     precision: str = "float32",
     progress: bool = False,
 ) -> np.ndarray:
-    """``predict`` with the scope and the likelihood of ``problem``: at most ``samples``, all where there are fewer.
+    """``predict`` as the method and the likelihood of ``problem`` do: at most ``samples``, all where there are fewer.
 
     (S, N, C); a point estimate has one sample, an ensemble one per member.
     """
@@ -101,6 +106,7 @@ def predict_as_trained(
         samples=samples if distinct is None else min(samples, distinct),
         generator=generator,
         scope=problem.method.scope,
+        shared=problem.method.shared,
         likelihood=problem.likelihood,
         precision=precision,
         progress=progress,

@@ -6,7 +6,7 @@ draws afresh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -84,7 +84,7 @@ class _Linear(_Layer):
         super().__init__((out_features, in_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, *self.weights())
+        return linear(x, *self.weights())
 
 
 class _Conv2d(_Layer):
@@ -99,21 +99,31 @@ class _Conv2d(_Layer):
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int) -> Tensor:
-    """``F.conv2d``; in bfloat16 also fast on processors without instructions for it.
+    """``F.conv2d``; in bfloat16 also fast on processors without instructions for it, see ``_rounded``."""
+    return _rounded(F.conv2d, x, weight, bias, padding=padding)
 
-    There torch falls back to a loop, many times slower, that also rounds the sums of its gradients. Here products of
-    numbers rounded to bfloat16 are summed in float32, as by such instructions, and what comes out is rounded.
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear``; in bfloat16 also fast on processors without instructions for it, see ``_rounded``."""
+    return _rounded(F.linear, x, weight, bias)
+
+
+def _rounded(operation: Callable[..., Tensor], *tensors: Tensor, **options: int) -> Tensor:
+    """An ``operation`` of sums of products under the precision of autocast.
+
+    In bfloat16 on a processor without instructions for it torch falls back to loops, many times slower, that also
+    round the sums of a convolution's gradients. Here products of numbers rounded to bfloat16 are summed in float32, as
+    by such instructions, and what comes out is rounded.
     """
     reduced = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    if x.device.type != "cpu" or not reduced or has_bfloat16():
-        return F.conv2d(x, weight, bias, padding=padding)
+    if tensors[0].device.type != "cpu" or not reduced or has_bfloat16():
+        return operation(*tensors, **options)
     with torch.autocast("cpu", enabled=False):
-        rounded = (t.to(torch.bfloat16).float() for t in (x, weight, bias))
-        return F.conv2d(*rounded, padding=padding).to(torch.bfloat16)
+        return operation(*(t.to(torch.bfloat16).float() for t in tensors), **options).to(torch.bfloat16)
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor has the instructions with which torch convolves in bfloat16."""
+    """Whether this processor has the instructions with which torch multiplies and convolves in bfloat16."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -133,8 +143,8 @@ class BayesLinear(_Linear, _BayesLayer):
 
     def _local(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw the outputs instead of the weights (Kingma, Salimans & Welling 2015): independent for each row."""
-        mean = F.linear(x, self.weight_mean, self.bias_mean)
-        variance = F.linear(x.square(), torch.exp(2 * self.weight_rho), torch.exp(2 * self.bias_rho))
+        mean = linear(x, self.weight_mean, self.bias_mean)
+        variance = linear(x.square(), torch.exp(2 * self.weight_rho), torch.exp(2 * self.bias_rho))
         return mean + variance.sqrt() * _randn_like(mean, generator)
 
 

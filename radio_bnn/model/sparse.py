@@ -204,7 +204,7 @@ class _ConvOfMap(torch.autograd.Function):
         values, edge, weight, bias, place = ctx.saved_tensors
         x, grad = SparseMap(values, edge, place, ctx.shape), grad.permute(0, 2, 3, 1).contiguous()
         empty = x.empty().to(weight.dtype)
-        summed = (grad.new_ones(1, len(x)) @ grad.view(len(x), -1)).view(1, *grad.shape[1:]).to(weight.dtype)
+        summed = grad.sum(0, keepdim=True).to(weight.dtype)
         every, of_weight, of_bias = torch.ops.aten.convolution_backward(
             summed.permute(0, 3, 1, 2), empty.permute(2, 0, 1)[None], weight, [len(bias)], *CONVOLUTION, [True] * 3
         )

@@ -11,7 +11,7 @@ from scenarios import images, splits
 
 from radio_bnn.config import Config
 from radio_bnn.inference import laplace
-from radio_bnn.inference.predict import predict_as_trained
+from radio_bnn.inference.predict import predict, predict_as_trained
 from radio_bnn.inference.resolve import resolve
 from radio_bnn.inference.train import fit
 from radio_bnn.model.inputs import network_input
@@ -97,3 +97,21 @@ def test_a_prediction_draws_the_last_layer_alone():
     )
     np.testing.assert_array_equal(one, other)
     assert len(np.unique(one[:, 0, 0])) == 3
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("changes", [{"method": "laplace"}, {"method": "hmc", "members": 3}], ids=str)
+def test_all_below_the_last_layer_is_computed_once_and_gives_what_each_whole_draw_would(changes, precision):
+    problem = resolve(replace(CONFIG, **changes))
+    model = fit(problem.config, SPLITS, device="cpu", progress=False).model
+    options = {"samples": 3, "scope": problem.method.scope, "batch_size": 4, "precision": precision}
+    found, calls = [], []
+    model.base.fc1.register_forward_hook(lambda *_: calls.append(1))
+    for shared in (None, problem.method.shared):
+        calls.clear()
+        noise = generator(0, "predict")
+        found.append((predict(model, images(10), shared=shared, generator=noise, **options), len(calls)))
+    (whole, of_whole), (once, of_once) = found
+    assert (of_whole, of_once) == (3 * 3, 3)
+    np.testing.assert_array_equal(once, whole)
+    assert len(np.unique(whole[:, 0, 0])) == 3

@@ -133,22 +133,30 @@ def test_dropout_keeps_the_mean_and_one_draw_is_one_network():
         assert torch.equal(layer(x), x)
 
 
-def test_a_convolution_in_bfloat16_is_that_of_rounded_numbers_rounded_once_whatever_the_processor(monkeypatch):
-    monkeypatch.setattr(layers, "has_bfloat16", lambda: False)
-    g = torch.Generator().manual_seed(3)
-    given = [torch.randn(*shape, generator=g) for shape in ((4, 3, 9, 8), (5, 3, 5, 5), (5,))]
-    upstream = torch.randn(4, 5, 7, 6, generator=g).bfloat16()
+IN_BFLOAT16 = {
+    "conv2d": (((4, 3, 9, 8), (5, 3, 5, 5), (5,)), (4, 5, 7, 6), {"padding": 1}),
+    "linear": (((7, 75), (6, 75), (6,)), (7, 6), {}),
+}
 
-    def both(tensors, convolve):
+
+@pytest.mark.parametrize("name", IN_BFLOAT16)
+def test_in_bfloat16_products_of_rounded_numbers_are_rounded_once_whatever_the_processor(monkeypatch, name):
+    monkeypatch.setattr(layers, "has_bfloat16", lambda: False)
+    shapes, of_output, options = IN_BFLOAT16[name]
+    g = torch.Generator().manual_seed(3)
+    given = [torch.randn(*shape, generator=g) for shape in shapes]
+    upstream = torch.randn(*of_output, generator=g).bfloat16()
+
+    def both(tensors, operation):
         tensors = [t.clone().requires_grad_() for t in tensors]
-        y = convolve(*tensors, padding=1)
+        y = operation(*tensors, **options)
         y.backward(upstream.to(y.dtype))
         return [y.detach(), *(t.grad for t in tensors)]
 
     with torch.autocast("cpu", torch.bfloat16):
-        found = both(given, layers.conv2d)
-    exact = both([t.bfloat16().double() for t in given], F.conv2d)
-    sizes = both([t.bfloat16().double().abs() for t in given], F.conv2d)[0]
+        found = both(given, getattr(layers, name))
+    exact = both([t.bfloat16().double() for t in given], getattr(F, name))
+    sizes = both([t.bfloat16().double().abs() for t in given], getattr(F, name))[0]
     assert found[0].dtype == torch.bfloat16 and {t.dtype for t in found[1:]} == {torch.float32}
     half_a_place, summing = 2.0**-8, 75 * 2.0**-24
     assert ((found[0].double() - exact[0]).abs() <= half_a_place * exact[0].abs() + summing * sizes).all()
@@ -156,7 +164,9 @@ def test_a_convolution_in_bfloat16_is_that_of_rounded_numbers_rounded_once_whate
         torch.testing.assert_close(one.double(), true, rtol=half_a_place, atol=1e-5)
 
 
-def test_without_bfloat16_a_convolution_is_torchs():
+@pytest.mark.parametrize("name", IN_BFLOAT16)
+def test_without_bfloat16_an_operation_is_torchs(name):
+    shapes, _, options = IN_BFLOAT16[name]
     g = torch.Generator().manual_seed(4)
-    x, w, b = (torch.randn(*shape, generator=g) for shape in ((2, 1, 6, 6), (2, 1, 3, 3), (2,)))
-    assert torch.equal(layers.conv2d(x, w, b, padding=1), F.conv2d(x, w, b, padding=1))
+    given = [torch.randn(*shape, generator=g) for shape in shapes]
+    assert torch.equal(getattr(layers, name)(*given, **options), getattr(F, name)(*given, **options))
