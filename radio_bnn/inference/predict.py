@@ -38,27 +38,23 @@ def predict(
     """Logits f(x; w_s) of S = ``samples`` posterior samples w_s over N images.
 
     images (N, H, W) uint8, or prepared network input -> (S, N, C) float32 (float64 for a float64 network). ``scope`` is
-    that of the inference method, which draws when it is entered; ``shared`` computes once what all its samples have in
-    common, where the likelihood looks at each image in one view. A sample serves all images; ``batch_size`` bounds
-    memory and does not change the numbers beyond rounding. Beside the images and the result, memory is that of BLOCK
-    prepared images, however many there are: each block replays the draws. ``threads`` of the CPU wait for each other
-    in every layer, so that more than one pays on an idle machine alone: on a shared one, share the images among
-    processes. ``precision`` "bf16" runs the forwards in bfloat16. The orbit likelihoods average over the eight views of
-    D4 within each sample, at eight times the cost; "orbit_probs" gives log mean probabilities in place of logits.
+    that of the inference method, which draws when it is entered; ``shared`` is what it computes once for all samples,
+    where the likelihood looks at each image in one view. A sample serves all images; ``batch_size`` does not change the
+    numbers beyond rounding. BLOCK images at most are prepared at once, and each block replays the draws. ``threads``
+    wait for each other in every layer: more than one pays on an idle machine alone. ``precision`` "bf16" runs the
+    forwards in bfloat16. The orbit likelihoods average over the eight views of D4 within each sample, at eight times
+    the cost; "orbit_probs" gives log mean probabilities in place of logits.
     """
     if samples < 1 or batch_size < 1 or threads < 1:
         raise ValueError(f"samples={samples}, batch_size={batch_size} and threads={threads} must be at least 1")
-    parameter = next(model.parameters())
-    per_block = max(1, BLOCK // batch_size) * batch_size
+    parameter, per_block = next(model.parameters()), max(1, BLOCK // batch_size) * batch_size
     starts, first, blocks = range(0, max(1, len(images)), per_block), generator.get_state(), []
     shown = bar(total=samples * len(starts), desc="predict", unit="draw", leave=False, show=progress)
     with shown, on_threads(threads), torch.inference_mode():
         for start in starts:
             generator.set_state(first)
-            chunks, logits = _chunks(images[start : start + per_block], batch_size, parameter), []
-            if shared is not None:
-                with autocast(precision, device=parameter.device.type):
-                    chunks = [shared(model, x) for x in chunks]
+            with autocast(precision, device=parameter.device.type):
+                chunks, logits = _chunks(images[start : start + per_block], batch_size, model, shared), []
             for sample in range(samples):
                 with scope(model, generator, sample), autocast(precision, device=parameter.device.type):
                     logits.append(torch.cat([likelihood.forward(model, x) for x in chunks]))
@@ -67,11 +63,15 @@ def predict(
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
-def _chunks(images: np.ndarray | Tensor | Windows, batch_size: int, like: Tensor) -> list[Tensor | Windows]:
-    """Network input in batches, at least one; images as they are become prepared ones of the type of ``like``."""
+def _chunks(
+    images: np.ndarray | Tensor | Windows, batch_size: int, model: nn.Module, shared: Shared | None
+) -> list[Tensor | Windows]:
+    """Network input in batches, at least one, or what is ``shared`` of it; images as they are are prepared first."""
     if isinstance(images, np.ndarray):
+        like = next(model.parameters())
         images = network_input(images, dtype=like.dtype, device=like.device)
-    return [images[i : i + batch_size] for i in range(0, max(1, len(images)), batch_size)]
+    chunks = [images[i : i + batch_size] for i in range(0, max(1, len(images)), batch_size)]
+    return chunks if shared is None else [shared(model, x) for x in chunks]
 
 
 @contextmanager
