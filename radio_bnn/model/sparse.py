@@ -232,7 +232,7 @@ def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: T
     (n, height, width), channels = x.shape, grad.shape[-1]
     reach = KERNEL - 1 - PADDING
     rows, columns = height + KERNEL - 1, width + KERNEL - 1
-    kernel = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2)
+    kernel = weight.flip(2, 3).permute(1, 2, 3, 0).flatten(1)
     below = torch.arange(KERNEL, device=grad.device) * columns
     starts = list(range(0, n, AT_ONCE))
     bounds = torch.searchsorted(x.place, torch.tensor([*starts, n], device=grad.device) * (height * width)).tolist()
@@ -244,10 +244,10 @@ def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: T
         first = (image * rows + site // width) * columns + site % width
         seen = line.index_select(0, (first[:, None] + below).flatten()).view(high - low, KERNEL**2 * channels)
         seen = seen.to(weight.dtype)
-        of_values.append(seen @ kernel)
+        of_values.append(kernel @ seen.T)  # with so few channels several times faster than seen @ kernel.T
         of_weight += deviation[low:high].T @ seen
     of_weight = of_weight.view(-1, KERNEL, KERNEL, channels).permute(3, 0, 1, 2).flip(2, 3)
-    return torch.cat(of_values), of_weight
+    return torch.cat(of_values, 1).T.contiguous(), of_weight
 
 
 def _edge_index(n: int, device: torch.device) -> Tensor:
