@@ -2,7 +2,7 @@
 
 Max-pooling commutes with ReLU, so a pooled site of the first layer differs from its response to an empty image only
 if its 6 x 6 input window holds a pixel that is not background. Those windows are gathered once as rows (n, 36); a
-matrix (36, 4 C) built from the kernel gives the four positions under the 2 x 2 pool. Everything else is the empty
+matrix (4 C, 36) built from the kernel gives the four positions under the 2 x 2 pool. Everything else is the empty
 image's pooled map, which has 3 x 3 distinct values (the zero padding changes its border). The gradients of the second
 convolution need its input at the active sites and the empty image alone, too.
 """
@@ -172,17 +172,18 @@ def _first_layer_exact(weight: Tensor, bias: Tensor, x: Windows) -> SparseMap:
         (1, 1, 8 + x.size[0] % 2, 8 + x.size[1] % 2), x.background, dtype=weight.dtype, device=weight.device
     )
     edge = F.relu(F.max_pool2d(F.conv2d(empty, weight, bias, padding=PADDING), 2))[0].permute(1, 2, 0)
-    four = (x.rows @ _under_the_pool(weight)).view(-1, 4, len(weight))
-    values = F.relu(torch.maximum(torch.maximum(four[:, 0], four[:, 1]), torch.maximum(four[:, 2], four[:, 3])) + bias)
+    # One row for each channel: the maximum and its gradient then run along memory.
+    four = (_under_the_pool(weight) @ x.rows.T).view(4, len(weight), -1)
+    values = F.relu(four.amax(0) + bias[:, None]).T.contiguous()
     image = torch.repeat_interleave(torch.arange(len(x), device=x.site.device), x.offsets.diff())
     height, width = x.pooled
     return SparseMap(values, edge, image * (height * width) + x.site, (len(x), height, width))
 
 
 def _under_the_pool(weight: Tensor) -> Tensor:
-    """weight (C, 1, 5, 5) -> (36, 4 C): the kernel at the four positions inside a 6 x 6 window."""
+    """weight (C, 1, 5, 5) -> (4 C, 36): the kernel at the four positions inside a 6 x 6 window."""
     shifts = [F.pad(weight[:, 0], (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
-    return torch.stack(shifts).flatten(2).permute(2, 0, 1).flatten(1)
+    return torch.cat(shifts).flatten(1)
 
 
 class _ConvOfMap(torch.autograd.Function):
