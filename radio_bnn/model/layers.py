@@ -99,27 +99,35 @@ class _Conv2d(_Layer):
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int) -> Tensor:
-    """``F.conv2d``; in bfloat16 also fast on processors without instructions for it, see ``_rounded``."""
-    return _rounded(F.conv2d, x, weight, bias, padding=padding)
+    """``F.conv2d``; in bfloat16 also fast on processors without instructions for it, see ``rounded``."""
+    return rounded(F.conv2d, x, weight, bias, padding=padding)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``F.linear``; in bfloat16 also fast on processors without instructions for it, see ``_rounded``."""
-    return _rounded(F.linear, x, weight, bias)
+    """``F.linear``; in bfloat16 also fast on processors without instructions for it, see ``rounded``."""
+    return rounded(F.linear, x, weight, bias)
 
 
-def _rounded(operation: Callable[..., Tensor], *tensors: Tensor, **options: int) -> Tensor:
+def rounded(operation: Callable[..., Tensor], *tensors: Tensor, **options: int) -> Tensor:
     """An ``operation`` of sums of products under the precision of autocast.
 
     In bfloat16 on a processor without instructions for it torch falls back to loops, many times slower, that also
     round the sums of a convolution's gradients. Here products of numbers rounded to bfloat16 are summed in float32, as
     by such instructions, and what comes out is rounded.
     """
-    reduced = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    if tensors[0].device.type != "cpu" or not reduced or has_bfloat16():
+    if tensors[0].device.type != "cpu" or not _reduced() or has_bfloat16():
         return operation(*tensors, **options)
     with torch.autocast("cpu", enabled=False):
         return operation(*(t.to(torch.bfloat16).float() for t in tensors), **options).to(torch.bfloat16)
+
+
+def convolves_in_bfloat16() -> bool:
+    """Whether a convolution here and now is one in bfloat16, and by instructions for it."""
+    return _reduced() and has_bfloat16()
+
+
+def _reduced() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def has_bfloat16() -> bool:

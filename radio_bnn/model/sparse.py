@@ -3,25 +3,31 @@
 Max-pooling commutes with ReLU, so a pooled site of the first layer differs from its response to an empty image only
 if its 6 x 6 input window holds a pixel that is not background. Those windows are gathered once as rows (n, 36); a
 matrix (4 C, 36) built from the kernel gives the four positions under the 2 x 2 pool. Everything else is the empty
-image's pooled map, which has 3 x 3 distinct values (the zero padding changes its border). The gradients of the second
-convolution need its input at the active sites and the empty image alone, too.
+image's pooled map, which has 3 x 3 distinct values (the zero padding changes its border).
+
+The second layer is the same once more: its windows are 3 x 3 blocks of 2 x 2 sites, and a block without an active site
+is one of the empty image's 3 x 3. The next convolution is dense, but its gradients need its input at the active sites
+and the empty image alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from radio_bnn.model.layers import conv2d
+from radio_bnn.model.layers import conv2d, convolves_in_bfloat16, rounded
 
 KERNEL = 5
 WINDOW = KERNEL + 1
 PADDING = 1
-DENSE_ABOVE = 0.3
+# Shares of active sites in the first pooled map beyond which that layer, and the second, are faster dense.
+DENSE_ABOVE, SECOND_DENSE_ABOVE = 0.3, 0.1
 PREPARED_AT_ONCE = 64
 
 
@@ -51,6 +57,18 @@ class Windows:
     def active_share(self) -> float:
         """Share of pooled sites that hold signal, 0..1."""
         return len(self.rows) / (len(self) * self.pooled[0] * self.pooled[1])
+
+    @property
+    def place(self) -> Tensor:
+        """The flat sites (n,) of the rows in the pooled maps of all images, (N, P_y, P_x)."""
+        image = torch.repeat_interleave(torch.arange(len(self), device=self.site.device), self.offsets.diff())
+        return image * math.prod(self.pooled) + self.site
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """What the second layer needs to know of where signal is."""
+        active = torch.zeros(len(self) * math.prod(self.pooled), dtype=torch.bool, device=self.site.device)
+        return _blocks(active.index_fill_(0, self.place, True).view(-1, *self.pooled), self.place)
 
     def __getitem__(self, index: Tensor | slice) -> Windows:
         """The windows of the images at ``index``, in that order."""
@@ -110,17 +128,79 @@ def joined(parts: Sequence[Windows]) -> Windows:
 
 
 @dataclass(frozen=True, eq=False)
+class Blocks:
+    """Where a pooled map (N, H, W), padded and cut into 2 x 2 blocks, differs from the empty image's.
+
+    Of the b blocks that hold an active site: ``kind`` (b,), which of the empty image's 3 x 3 blocks each is elsewhere;
+    ``slot`` (n,), 4 block + position of every active site. Of the m windows, 3 x 3 blocks, that hold one: ``place``
+    (m,), their flat sites in the next pooled map, of ``shape`` (N, Q_y, Q_x); ``rows`` (m + 9, 9), the blocks of each,
+    and of the nine windows of the empty image: below 9 one of its blocks, from 9 on one of the b. ``back`` (b, 9): the
+    row that has a block at each of the nine positions, m + 9 where none has.
+    """
+
+    kind: Tensor
+    slot: Tensor
+    place: Tensor
+    rows: Tensor
+    back: Tensor
+    shape: tuple[int, int, int]
+
+
+EMPTY, INNER = 9, 4  # blocks, and windows, that an empty image has; the one away from its border
+# Along one side: the kinds of block in the first, an inner and the last window.
+ALONG = ((0, 1, 1), (1, 1, 1), (1, 1, 2))
+
+
+def _blocks(active: Tensor, place: Tensor) -> Blocks:
+    """The Blocks of a map whose active sites, (N, H, W) bool, are at the flat ``place``."""
+    (n, *size), device = active.shape, active.device
+    rows, columns = ((side + 2 * PADDING) // 2 for side in size)
+    cut = F.pad(active, (1, 2 * columns - size[1] - 1, 1, 2 * rows - size[0] - 1)).view(n, rows, 2, columns, 2)
+    held = cut.any(4).any(2)
+    seen = held[:, :-2] | held[:, 1:-1] | held[:, 2:]
+    seen = seen[..., :-2] | seen[..., 1:-1] | seen[..., 2:]
+    windows_at, blocks_at = (mask.flatten().nonzero()[:, 0] for mask in (seen, held))
+
+    kinds = EMPTY // 3 * _edge_index(rows, device)[:, None] + _edge_index(columns, device)
+    name = kinds.expand(n, -1, -1).flatten()
+    kind = name[blocks_at]
+    name[blocks_at] = EMPTY + torch.arange(len(kind), device=device)
+    three, along = torch.arange(3, device=device), torch.tensor(ALONG, device=device)
+    corner = _moved(windows_at, seen.shape[1:], (rows, columns))
+    of_windows = name[corner[:, None] + (three[:, None] * columns + three).flatten()]
+    of_empty = (EMPTY // 3 * along[:, None, :, None] + along[None, :, None, :]).reshape(EMPTY, EMPTY)
+
+    window = torch.full_like(seen, len(windows_at) + EMPTY, dtype=torch.long)
+    window.view(-1)[windows_at] = torch.arange(len(windows_at), device=device)
+    window = F.pad(window, (2, 2, 2, 2), value=len(windows_at) + EMPTY)
+    last = _moved(blocks_at, (rows, columns), window.shape[1:], by=2)
+    back = window.flatten()[last[:, None] - (three[:, None] * window.shape[2] + three).flatten()]
+
+    y, x = place // size[1] % size[0] + PADDING, place % size[1] + PADDING
+    block = name[place // math.prod(size) * (rows * columns) + y // 2 * columns + x // 2] - EMPTY
+    slot = 4 * block + 2 * (y % 2) + x % 2
+    return Blocks(kind, slot, windows_at, torch.cat([of_windows, of_empty]), back, tuple(seen.shape))
+
+
+def _moved(place: Tensor, size: Sequence[int], to: Sequence[int], by: int = 0) -> Tensor:
+    """Flat sites of maps of one size as those of maps of another, ``by`` sites further down and to the right."""
+    image, y, x = place // (size[0] * size[1]), place // size[1] % size[0] + by, place % size[1] + by
+    return (image * to[0] + y) * to[1] + x
+
+
+@dataclass(frozen=True, eq=False)
 class SparseMap:
     """A feature map of N images that equals the empty image's but at ``place``.
 
     values (n, C) at the flat sites place (n,) of (N, H, W); edge (3, 3, C), the distinct values of the empty image's
-    map; ``shape`` (N, H, W).
+    map; ``shape`` (N, H, W); ``windows``: those whose first layer this is.
     """
 
     values: Tensor
     edge: Tensor
     place: Tensor
     shape: tuple[int, int, int]
+    windows: Windows | None = None
 
     def empty(self) -> Tensor:
         """The map of the empty image, (H, W, C)."""
@@ -140,14 +220,21 @@ class SparseMap:
 def conv_pool_relu(conv: torch.nn.Module, x: Windows | SparseMap | Tensor) -> SparseMap | Tensor:
     """relu(max_pool2d(conv(x), 2)) for a tensor (N, C, H, W) -> (N, C', P_y, P_x); the same numbers for sparse input.
 
-    Windows -> SparseMap, from the active windows alone; SparseMap -> Tensor, whose gradients need the active sites
-    alone. ``conv`` is a 5 x 5 convolution of ``layers``, stride 1 and padding 1.
+    Windows -> SparseMap -> SparseMap, from the active windows alone; SparseMap -> Tensor, whose gradients need the
+    active sites alone, where that is or where the processor convolves in bfloat16, which is faster. ``conv`` is a 5 x 5
+    convolution of ``layers``, stride 1 and padding 1.
     """
     if isinstance(x, Windows):
         return _first_layer(*conv.weights(), x)
+    if isinstance(x, SparseMap) and x.windows is not None and _is_sparse_enough(x.windows):
+        return _second_layer(*conv.weights(), x, x.windows.blocks)
     if isinstance(x, SparseMap):
         return _pool_relu(_ConvOfMap.apply(x.values, x.edge, *conv.weights(), x.place, x.shape))
     return _pool_relu(conv(x))
+
+
+def _is_sparse_enough(x: Windows) -> bool:
+    return x.active_share <= SECOND_DENSE_ABOVE and not convolves_in_bfloat16()
 
 
 def _pool_relu(x: Tensor) -> Tensor:
@@ -173,17 +260,68 @@ def _first_layer_exact(weight: Tensor, bias: Tensor, x: Windows) -> SparseMap:
     )
     edge = F.relu(F.max_pool2d(F.conv2d(empty, weight, bias, padding=PADDING), 2))[0].permute(1, 2, 0)
     # One row for each channel: the maximum and its gradient then run along memory.
-    four = (_under_the_pool(weight) @ x.rows.T).view(4, len(weight), -1)
+    four = (_under_the_pool(weight).flatten(1) @ x.rows.T).view(4, len(weight), -1)
     values = F.relu(four.amax(0) + bias[:, None]).T.contiguous()
-    image = torch.repeat_interleave(torch.arange(len(x), device=x.site.device), x.offsets.diff())
-    height, width = x.pooled
-    return SparseMap(values, edge, image * (height * width) + x.site, (len(x), height, width))
+    return SparseMap(values, edge, x.place, (len(x), *x.pooled), x)
 
 
 def _under_the_pool(weight: Tensor) -> Tensor:
-    """weight (C, 1, 5, 5) -> (4 C, 36): the kernel at the four positions inside a 6 x 6 window."""
-    shifts = [F.pad(weight[:, 0], (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
-    return torch.cat(shifts).flatten(1)
+    """weight (C', C, 5, 5) -> (4 C', C, 6, 6): the kernel at the four positions inside a 6 x 6 window."""
+    return torch.cat([F.pad(weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)])
+
+
+def _second_layer(weight: Tensor, bias: Tensor, x: SparseMap, blocks: Blocks) -> SparseMap:
+    small = (1, 8 + x.shape[1] % 2, 8 + x.shape[2] % 2)
+    out = rounded(partial(_of_blocks, blocks, small), x.values, x.edge, weight, bias)
+    return SparseMap(out[:-EMPTY], out[-EMPTY:].view(3, 3, -1), blocks.place, blocks.shape)
+
+
+def _of_blocks(blocks: Blocks, small: tuple[int, int, int], values: Tensor, edge: Tensor, weight: Tensor, bias: Tensor):
+    """The layer's output for each row of ``blocks.rows``, (m + 9, C'). ``small``: an empty map of the same kind."""
+    channels = values.shape[1]
+    empty = F.pad(SparseMap(values, edge, blocks.place, small).empty(), (0, 0, 1, 1, 1, 1))[:10, :10]
+    empty = empty.reshape(5, 2, 5, 2, channels).transpose(1, 2)[::2, ::2].reshape(EMPTY, -1)
+    held = empty[blocks.kind].view(-1, channels).index_copy(0, blocks.slot, values)
+    kernel = _under_the_pool(weight).view(-1, channels, 3, 2, 3, 2).permute(0, 2, 4, 3, 5, 1).flatten(1)
+    four = _OfRows.apply(torch.cat([empty, held.view(-1, 4 * channels)]), kernel, blocks.rows, blocks.back)
+    return F.relu(four.view(4, len(weight), -1).amax(0) + bias[:, None]).T.contiguous()
+
+
+ROWS_AT_ONCE = 2048
+
+
+class _OfRows(torch.autograd.Function):
+    """kernel (k, 9 F) times the rows of nine entries of a table (t, F) each, rows (r, 9) -> (k, r).
+
+    Some rows at a time, which stay in the cache; ``back`` (t - 9, 9) says for each entry from 9 on which rows have it.
+    """
+
+    @staticmethod
+    def forward(ctx, table: Tensor, kernel: Tensor, rows: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(table, kernel, rows, back)
+        return torch.cat([kernel @ _gathered(table, some).T for some in rows.split(ROWS_AT_ONCE)], 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        table, kernel, rows, back = ctx.saved_tensors
+        of_rows, of_kernel = kernel.new_empty(len(rows) + 1, kernel.shape[1]), torch.zeros_like(kernel)
+        of_rows[-1] = 0
+        parts = (each.split(ROWS_AT_ONCE, dim) for each, dim in ((grad, 1), (rows, 0), (of_rows[:-1], 0)))
+        for of_part, some, into in zip(*parts, strict=True):
+            of_kernel += of_part @ _gathered(table, some)
+            torch.mm(of_part.T, kernel, out=into)
+        entries = of_rows.view(-1, table.shape[1])
+        nine = torch.arange(9, device=rows.device)
+        of_held = entries[(9 * back + nine).flatten()].view(len(back), 9, table.shape[1]).sum(1)
+        # Of the empty blocks those at the border are few; the inner one has what is left of all.
+        border = ((rows < EMPTY) & (rows != INNER)).flatten().nonzero()[:, 0]
+        of_empty = kernel.new_zeros(EMPTY, table.shape[1]).index_add_(0, rows.flatten()[border], entries[border])
+        of_empty[INNER] = (grad.sum(1) @ kernel).view(9, -1).sum(0) - of_held.sum(0) - of_empty.sum(0)
+        return torch.cat([of_empty, of_held]), of_kernel, None, None
+
+
+def _gathered(table: Tensor, rows: Tensor) -> Tensor:
+    return table.index_select(0, rows.flatten()).view(len(rows), -1)
 
 
 class _ConvOfMap(torch.autograd.Function):
@@ -221,7 +359,7 @@ class _ConvOfMap(torch.autograd.Function):
 
 # stride, padding, dilation, transposed, output padding, groups
 CONVOLUTION = ([1, 1], [PADDING] * 2, [1, 1], False, [0, 0], 1)
-AT_ONCE = 8
+AT_ONCE = 4
 
 
 def _gradients_at_place(grad: Tensor, x: SparseMap, deviation: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""The sparse first convolution gives the dense network's numbers, in float64, for logits and every gradient."""
+"""The sparse convolutions give the dense network's numbers, in float64, for logits and every gradient."""
 
 import pytest
 import torch
 from scenarios import BACKGROUND, closeness, images, network
 from torch import nn
 
+from radio_bnn.model import layers, sparse
 from radio_bnn.model.inputs import d4_element, normalise
 from radio_bnn.model.layers import Conv2d, one_draw
 from radio_bnn.model.sparse import AT_ONCE, Windows, conv_pool_relu, prepare, windows
@@ -34,7 +35,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("method", ["vi", "ml"])
-def test_logits_and_all_gradients_equal_the_dense_network(name, method):
+@pytest.mark.parametrize("dense_above", [-1, 1])
+def test_logits_and_all_gradients_equal_the_dense_network(monkeypatch, name, method, dense_above):
+    monkeypatch.setattr(sparse, "SECOND_DENSE_ABOVE", dense_above)
     dense = normalise(CASES[name], torch.float64)
     outputs, gradients = [], []
     for x in (dense, windows(dense, BACKGROUND)):
@@ -46,6 +49,19 @@ def test_logits_and_all_gradients_equal_the_dense_network(name, method):
         gradients.append([p.grad for p in model.parameters()])
     assert closeness(outputs[1], outputs[0]) <= LIMIT
     assert all(closeness(a, b) <= LIMIT for a, b in zip(gradients[1], gradients[0], strict=True))
+
+
+def test_the_second_layer_rounds_as_its_convolution_does_where_there_are_no_instructions(monkeypatch):
+    monkeypatch.setattr(layers, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(sparse, "SECOND_DENSE_ABOVE", 1)
+    conv, images_in = network(method="ml").float().conv2, windows(normalise(CASES["mostly background"]), BACKGROUND)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        below = conv_pool_relu(network(method="ml").float().conv1, images_in)
+        found, dense = conv_pool_relu(conv, below), conv_pool_relu(conv, below.dense())
+    assert len(found.values) > 0
+    assert found.values.dtype == dense.dtype == torch.bfloat16
+    # both sums of the same products in float32, each rounded once: a unit in the last of eight digits
+    assert torch.allclose(found.dense().float(), dense.float(), rtol=2**-7, atol=1e-6)
 
 
 def test_only_windows_with_signal_are_kept():
