@@ -66,9 +66,10 @@ class Windows:
 
     @cached_property
     def blocks(self) -> Blocks:
-        """What the second layer needs to know of where signal is."""
-        active = torch.zeros(len(self) * math.prod(self.pooled), dtype=torch.bool, device=self.site.device)
-        return _blocks(active.index_fill_(0, self.place, True).view(-1, *self.pooled), self.place)
+        """What the second layer needs to know of where signal is; found once, for training too."""
+        with torch.inference_mode(False):
+            active = torch.zeros(len(self) * math.prod(self.pooled), dtype=torch.bool, device=self.site.device)
+            return _blocks(active.index_fill_(0, self.place, True).view(-1, *self.pooled), self.place)
 
     def __getitem__(self, index: Tensor | slice) -> Windows:
         """The windows of the images at ``index``, in that order."""

@@ -64,6 +64,19 @@ def test_the_second_layer_rounds_as_its_convolution_does_where_there_are_no_inst
     assert torch.allclose(found.dense().float(), dense.float(), rtol=2**-7, atol=1e-6)
 
 
+def test_images_that_were_predicted_can_be_trained_on(monkeypatch):
+    monkeypatch.setattr(sparse, "SECOND_DENSE_ABOVE", 1)
+    gradients = []
+    for predicted in (False, True):
+        x, model = windows(normalise(images(2), torch.float64), BACKGROUND), network(method="ml")
+        if predicted:
+            with torch.inference_mode():
+                model(x)
+        model(x).sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
 def test_only_windows_with_signal_are_kept():
     pixels = images(1, signal=0.0)
     pixels[0, 75, 75] = 9
