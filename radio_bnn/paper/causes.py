@@ -45,10 +45,9 @@ def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
 
 
 def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cause:
-    """The temperatures of a ladder, without those that were never run, on the folds on which all others are stored.
+    """The temperatures of a ladder, on the folds on which all of them are stored: one that lacks might be the best.
 
-    The axis is T / ``share``. Nothing is read of a ladder that is to reach T = 1 and was not run there. ``reference``:
-    the ladder that ``change`` is against.
+    The axis is T / ``share``. ``reference``: the ladder that ``change`` is against.
     """
     by_fold = _by_fold(ladder)
     best = {k: _best(runs) for k, runs in by_fold.items()}
@@ -65,12 +64,9 @@ def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cau
 
 
 def _by_fold(ladder: Ladder) -> dict[int, dict[float, Run]]:
-    """{fold: {T: run}} of the folds on which all temperatures that were run at all are stored."""
-    run = {t: runs for t, runs in ladder.items() if any(one is not None for one in runs)}
-    if not run or experiments.WARM in set(ladder) - set(run):
-        return {}
-    by_fold = enumerate(zip(*run.values(), strict=True))
-    return {k: dict(zip(run, runs, strict=True)) for k, runs in by_fold if None not in runs}
+    """{fold: {T: run}} of the folds on which all temperatures are stored."""
+    by_fold = enumerate(zip(*ladder.values(), strict=True))
+    return {k: dict(zip(ladder, runs, strict=True)) for k, runs in by_fold if None not in runs}
 
 
 def _ends(by_fold: Mapping[int, Mapping[float, Run]]) -> dict[int, tuple[Run, Run]]:

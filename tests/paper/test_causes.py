@@ -32,13 +32,12 @@ def test_temperatures_are_shared_out_among_labellers_and_a_gap_leaves_its_fold_o
     assert causes.read(whole, 10).warmest == pytest.approx((0.01, 0.01, 0.01))
     gap = {t: [None, *runs[1:]] if t == 0.1 else runs for t, runs in whole.items()}
     assert causes.read(gap).lost.folds == 7
-    never = whole | {0.3: [None] * 8}
-    assert causes.read(never) == causes.read(whole)
+    unread = (None, None, None, 0, None)
+    for lacking in (0.3, 0.1, 1.0):  # T = 1 alone, say, would be the best of all temperatures, and lose nothing
+        assert causes.read(whole | {lacking: [None] * 8}) == unread
     short = {t: runs for t, runs in whole.items() if t != 1.0}
     assert causes.read(short).star == pytest.approx((0.1, 0.1, 0.1)) and causes.read(short).lost is None
-    assert causes.read(short | {1.0: [None] * 8}) == (None, None, None, 0, None)
-    nothing = causes.read({t: [None] * 8 for t in whole})
-    assert nothing == (None, None, None, 0, None)
+    assert causes.read({t: [None] * 8 for t in whole}) == causes.read({}) == unread
 
 
 def test_what_a_candidate_changes_is_its_loss_minus_that_of_the_reference_on_the_same_folds(store):
