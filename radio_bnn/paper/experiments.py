@@ -484,7 +484,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "augmentation": ("path", "orbit", "augmentations"),
     "atlas": ("path", "priors", "matched", "baselines"),
     "audit": ("path",),
-    "multiverse": ("path", "controls", "priors", "pruning", "released", "multiverse"),
+    "multiverse": ("path", "controls", "priors", "pruning", "released", "multiverse", "directions"),
 }
 """The chapters that read records, with the queues that make what they read by their default parameters."""
 
