@@ -17,15 +17,17 @@ from radio_bnn.runs.records import Run
 
 Ladder = Mapping[float, Runs]
 
+NO_T = "none learns"  # in place of a temperature
+
 
 class Cause(NamedTuple):
     """What a way to the posterior needs, temperatures as (middle, lowest, highest) of the folds, and what T = 1 costs.
 
     ``star``: the T of lowest validation NLL among those that learn, the geometric mean of the folds. ``warmest``: the
-    largest T that learns. ``lost``: held-out NLL at T = 1 minus that at T*, nats. ``guesses``: in how many folds T = 1
-    guesses. ``change``: what is lost minus what the reference loses on the same galaxies, nats, below zero where the
-    candidate needs the cold less. A temperature learns where the training NLL lies below 0.95 N ln 2; no control is
-    asked.
+    largest T that learns. Both None where none does. ``lost``: held-out NLL at T = 1 minus that at T*, nats.
+    ``guesses``: in how many folds T = 1 guesses. ``change``: what is lost minus what the reference loses on the same
+    galaxies, nats, below zero where the candidate needs the cold less. A temperature learns where the training NLL lies
+    below 0.95 N ln 2; no control is asked.
     """
 
     star: tuple[float, float, float] | None
@@ -51,7 +53,7 @@ def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cau
     """
     by_fold = _by_fold(ladder)
     best = {k: _best(runs) for k, runs in by_fold.items()}
-    stars = [t / share for t in best.values()]
+    stars = [t / share for k, t in best.items() if not guesses(by_fold[k][t])]
     warmest = [max((t for t, run in runs.items() if not guesses(run)), default=None) for runs in by_fold.values()]
     known = [t / share for t in warmest if t is not None]
     ends = _ends(by_fold)
@@ -110,18 +112,19 @@ def all_read() -> dict[str, dict[str, Cause]]:
 
 
 def spoken(found: Mapping[str, Mapping[str, Cause]]) -> dict[str, str | int]:
-    """What ``all_read`` says of the cause, for a sentence: every candidate under one of four names, by its change.
+    """What ``all_read`` says of the cause, for a sentence: every candidate under one of five names, by its change.
 
     ``less`` and ``more``: its interval lies below or above zero; ``unclear``: it does not; ``lacking``: none is known.
+    ``nowhere``: no temperature learns in any fold, so that T = 1 cannot lose against one that does.
     ``whole``: what the upward path loses at T = 1 on ``whole_folds``. ``least``: of those that learn at T = 1 in every
     fold, ``n_learn`` in number, the one that loses least there.
     """
     causes = {title: cause for those in found.values() for title, cause in those.items()}
     whole = causes.pop(UPWARD).lost
-    by_word: dict[str, list[str]] = {"less": [], "more": [], "unclear": [], "lacking": []}
+    by_word: dict[str, list[str]] = {"less": [], "more": [], "unclear": [], "nowhere": [], "lacking": []}
     for title, cause in causes.items():
         number = f" ({cause.change.interval:+.3f}, {cause.change.folds} folds)" if cause.change else ""
-        by_word[_word(cause.change)].append(title + number)
+        by_word[_word(cause)].append(title + number)
     learn = {title: cause.lost for title, cause in causes.items() if cause.lost and not cause.guesses}
     least = min(learn, key=lambda title: learn[title].interval.value, default=None)
     return {
@@ -133,10 +136,12 @@ def spoken(found: Mapping[str, Mapping[str, Cause]]) -> dict[str, str | int]:
     }
 
 
-def _word(change: Found | None) -> str:
-    if change is None:
+def _word(cause: Cause) -> str:
+    if cause.change is None:
         return "lacking"
-    low, high = change.interval[1:]
+    if cause.warmest is None:
+        return "nowhere"
+    low, high = cause.change.interval[1:]
     return "less" if high < 0 else "more" if low > 0 else "unclear"
 
 
@@ -158,11 +163,12 @@ def _cells(title: str, cause: Cause, against: bool) -> list[object]:
     lost, change = (of and tables.unbroken(of.interval, "+.3f") for of in (cause.lost, cause.change))
     guesses = f"{cause.guesses} of {folds}" if cause.lost else NOT_RUN
     change = ["–" if title == UPWARD else change or NOT_RUN] if against else []
-    return [_said(cause.star), _said(cause.warmest), lost or NOT_RUN, *change, guesses, folds]
+    learns = [_said(spread, NO_T if cause.lost else NOT_RUN) for spread in (cause.star, cause.warmest)]
+    return [*learns, lost or NOT_RUN, *change, guesses, folds]
 
 
-def _said(spread: tuple[float, float, float] | None) -> str:
+def _said(spread: tuple[float, float, float] | None, otherwise: str) -> str:
     if spread is None:
-        return NOT_RUN
+        return otherwise
     middle, low, high = spread
     return f"{middle:.2g}" if low == high else f"{middle:.2g} ({low:.2g} to {high:.2g})"

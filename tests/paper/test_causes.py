@@ -54,27 +54,42 @@ def test_what_a_candidate_changes_is_its_loss_minus_that_of_the_reference_on_the
 
 
 def test_the_sentence_puts_every_candidate_under_one_word_by_its_interval():
-    def cause(value, low, high, guesses=0, lost=0.2):
+    def cause(value, low, high, guesses=0, lost=0.2, warmest=(1, 1, 1)):
         change = None if value is None else Found(Interval(value, low, high), 3)
-        return causes.Cause(None, None, Found(Interval(lost, 0.1, 0.3), 3), guesses, change)
+        return causes.Cause(warmest, warmest, Found(Interval(lost, 0.1, 0.3), 3), guesses, change)
 
     nothing = causes.Cause(None, None, None, 0)
     found = {
         "a": {causes.UPWARD: cause(None, 0, 0, 3, 0.5), "prior": cause(-0.2, -0.3, -0.1), "never": nothing},
         "b": {"noise": cause(0.2, 0.1, 0.3, 2), "chains": cause(-0.1, -0.3, 0.1, lost=0.05)},
+        "c": {"downward": cause(-0.5, -0.6, -0.4, 3, 0.0, None)},
     }
     said = causes.spoken(found)
     assert said["less"] == "prior (-0.200 [-0.300, -0.100], 3 folds)" and said["more"].startswith("noise (+0.200")
     assert said["unclear"].startswith("chains (-0.100") and said["lacking"] == "never"
     assert said["whole"].startswith("+0.500") and said["whole_folds"] == 3
+    assert said["nowhere"].startswith("downward (-0.500")  # it has nothing to lose, whatever the interval
     assert said["n_learn"] == 2 and said["least"].startswith("chains (+0.050")
     alone = causes.spoken({"a": {causes.UPWARD: nothing, "never": nothing}})
     assert alone["whole"] == "not run" and alone["least"] == alone["less"] == "none" and alone["n_learn"] == 0
 
 
-def test_where_nothing_learns_the_best_of_all_is_taken_and_no_temperature_learns(store):
+def test_where_nothing_learns_no_temperature_is_named_in_table_or_figure(store):
     found = causes.read(ladder(store, {0.1: dict(STUCK), 1.0: dict(STUCK)}))
-    assert found.warmest is None and found.guesses == 8 and found.star is not None
+    assert found.warmest is None and found.guesses == 8 and found.star is None and found.lost.folds == 8
+    assert causes.table({"path": {"downward": found}}).count(causes.NO_T) == 2
+    figure, axes = plt.subplots(1, 3, sharey=True)
+    figures.causes(axes, {"path": {"downward": found}})
+    assert [ax.texts[0].get_text() if ax.texts else None for ax in axes] == [causes.NO_T, causes.NO_T, None]
+    plt.close(figure)
+
+
+def test_a_fold_that_learns_nowhere_has_no_part_in_the_best_temperature(store):
+    learns = ladder(store, {0.1: dict(LEARNT), 1.0: dict(STUCK)})
+    stuck = ladder(store, {0.1: dict(STUCK), 1.0: dict(STUCK)}, prior="laplace")
+    mixed = {t: runs[:4] + stuck[t][4:] for t, runs in learns.items()}
+    found = causes.read(mixed)
+    assert found.star == found.warmest == pytest.approx((0.1, 0.1, 0.1)) and found.lost.folds == 8
 
 
 def test_every_candidate_has_a_row_in_table_and_figure_run_or_not(store):
