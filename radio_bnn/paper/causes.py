@@ -17,7 +17,7 @@ from radio_bnn.runs.records import Run
 
 Ladder = Mapping[float, Runs]
 
-NO_T = "none learns"  # in place of a temperature
+NONE_LEARNS = "none learns"
 
 
 class Cause(NamedTuple):
@@ -36,6 +36,11 @@ class Cause(NamedTuple):
     guesses: int
     change: Found | None = None
 
+    @property
+    def no_temperature(self) -> str:
+        """What stands in place of a temperature where there is none."""
+        return NONE_LEARNS if self.lost else NOT_RUN
+
 
 def candidates() -> dict[str, dict[str, tuple[Ladder, int]]]:
     """The stored runs of ``experiments.rows``: of each its ladder, and what T is divided by on the axis."""
@@ -53,9 +58,9 @@ def read(ladder: Ladder, share: int = 1, reference: Ladder | None = None) -> Cau
     """
     by_fold = _by_fold(ladder)
     best = {k: _best(runs) for k, runs in by_fold.items()}
-    stars = [t / share for k, t in best.items() if not guesses(by_fold[k][t])]
-    warmest = [max((t for t, run in runs.items() if not guesses(run)), default=None) for runs in by_fold.values()]
-    known = [t / share for t in warmest if t is not None]
+    warmest = {k: max((t for t, run in runs.items() if not guesses(run)), default=None) for k, runs in by_fold.items()}
+    learning = [k for k, t in warmest.items() if t is not None]
+    stars, known = ([of[k] / share for k in learning] for of in (best, warmest))
     ends = _ends(by_fold)
     if not ends:
         return Cause(_spread(stars), _spread(known), None, 0)
@@ -163,12 +168,10 @@ def _cells(title: str, cause: Cause, against: bool) -> list[object]:
     lost, change = (of and tables.unbroken(of.interval, "+.3f") for of in (cause.lost, cause.change))
     guesses = f"{cause.guesses} of {folds}" if cause.lost else NOT_RUN
     change = ["–" if title == UPWARD else change or NOT_RUN] if against else []
-    learns = [_said(spread, NO_T if cause.lost else NOT_RUN) for spread in (cause.star, cause.warmest)]
+    learns = [_said(spread) if spread else cause.no_temperature for spread in (cause.star, cause.warmest)]
     return [*learns, lost or NOT_RUN, *change, guesses, folds]
 
 
-def _said(spread: tuple[float, float, float] | None, otherwise: str) -> str:
-    if spread is None:
-        return otherwise
+def _said(spread: tuple[float, float, float]) -> str:
     middle, low, high = spread
     return f"{middle:.2g}" if low == high else f"{middle:.2g} ({low:.2g} to {high:.2g})"

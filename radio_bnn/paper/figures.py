@@ -641,8 +641,7 @@ def causes(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) -> None
             if spread is None:
                 ground = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 1}  # over the line at zero
                 where = ax.get_yaxis_transform()
-                said = "none learns" if cause.lost else "not run"
-                ax.text(0.03, y, said, va="center", color="#555555", transform=where, bbox=ground)
+                ax.text(0.03, y, cause.no_temperature, va="center", color="#555555", transform=where, bbox=ground)
                 continue
             _whisker(ax, y, (spread, 0 if cause.guesses else N_FOLDS), colours[group], "o")
     labels = [f"{title} ({cause.lost.folds if cause.lost else 0})" for _, title, cause in rows]

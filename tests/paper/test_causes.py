@@ -77,10 +77,10 @@ def test_the_sentence_puts_every_candidate_under_one_word_by_its_interval():
 def test_where_nothing_learns_no_temperature_is_named_in_table_or_figure(store):
     found = causes.read(ladder(store, {0.1: dict(STUCK), 1.0: dict(STUCK)}))
     assert found.warmest is None and found.guesses == 8 and found.star is None and found.lost.folds == 8
-    assert causes.table({"path": {"downward": found}}).count(causes.NO_T) == 2
+    assert causes.table({"path": {"downward": found}}).count(causes.NONE_LEARNS) == 2
     figure, axes = plt.subplots(1, 3, sharey=True)
     figures.causes(axes, {"path": {"downward": found}})
-    assert [ax.texts[0].get_text() if ax.texts else None for ax in axes] == [causes.NO_T, causes.NO_T, None]
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [[causes.NONE_LEARNS]] * 2 + [[]]
     plt.close(figure)
 
 
